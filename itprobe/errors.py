@@ -1,0 +1,37 @@
+"""The one exception that means "the input is wrong", and the help with misspelt names."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used; the message says what, where and what to do, in one line.
+
+    The command line prints the message without a traceback and exits with code 2.
+    """
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:
+    """Make the error for a name that is in no registry, with the nearest names.
+
+    Parameters
+    ----------
+    kind : str
+        What was looked for, e.g. ``"layer of torchvision/resnet50"``.
+    name : str
+        What the user wrote.
+    known : iterable of str
+        The names that exist.
+    hint : str
+        What to do, put last.
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    folded = {candidate.lower(): candidate for candidate in names}
+    near = near or [folded[low] for low in get_close_matches(name.lower(), folded, n=3, cutoff=0.4)]
+    near = near or [candidate for candidate in names if name.lower() in candidate.lower()][:3]
+    suggestion = f"; did you mean {' or '.join(near)}?" if near else ""
+    if not near and 0 < len(names) <= 12:
+        suggestion = f"; known: {', '.join(names)}"
+    tail = f" {hint}" if hint else ""
+    return InputError(f"unknown {kind}: {name!r}{suggestion}{tail}")

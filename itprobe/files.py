@@ -1,0 +1,117 @@
+"""Files that are never half-written, and digests that tell whether two things are the same."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from itprobe.errors import InputError
+
+
+def cache_home() -> Path:
+    """Folder of everything that can be made again: ``$ITPROBE_HOME``, else ``~/.cache/itprobe``."""
+    return Path(os.environ.get("ITPROBE_HOME", "~/.cache/itprobe")).expanduser()
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it replaces `path`, on failure nothing is left.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write. Its folder is made.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    except OSError as error:
+        raise InputError(f"cannot write in {path.parent}: {error.strerror}; choose another folder") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; on success it becomes `path`, on failure it is removed.
+
+    A folder that another process finished in the meantime is kept and ours dropped.
+
+    Raises
+    ------
+    InputError
+        If the parent folder cannot be made or written.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}-"))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and its parents, or raise `InputError` with what stood in the way."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {path}: {error.strerror}; choose another one") from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"the folder {path} cannot be written; choose another one or change its permissions")
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_values(*values: object) -> str:
+    """SHA-256 of arrays, texts and numbers, in order; dtype and shape of an array count.
+
+    Object arrays count as the text of their elements. Arrays of texts have the same digest whatever
+    the width of their items is.
+    """
+    digest = hashlib.sha256()
+    for value in values:
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "OUS":
+            digest.update(f"{value.dtype.str}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).data)
+        elif isinstance(value, np.ndarray):
+            digest.update(f"text{value.shape}".encode())
+            for item in value.ravel():
+                digest.update(f"{len(str(item))}:{item}".encode())
+        else:
+            digest.update(f"{type(value).__name__}:{value!r}".encode())
+        digest.update(b";")
+    return digest.hexdigest()
+
+
+def file_name_of(identifier: str) -> str:
+    """Turn an id into a file name by percent-encoding: ``a/b:c`` -> ``a%2Fb%3Ac``."""
+    return quote(identifier, safe="")
