@@ -1,1 +1,41 @@
-"""Room metrics."""
+"""Gram matrices, mappings from features to responses, splits, ceilings and inference."""
+
+from collections.abc import Callable
+
+from itprobe.metrics.correlation import explained_variance, pearson_r
+from itprobe.metrics.estimators import GramRidgeCV
+from itprobe.metrics.gram import Gram, gram_matrix
+from itprobe.metrics.inference import HeldOut, interval, paired_difference, resample
+from itprobe.metrics.reliability import (
+    Reliability,
+    brainscore_reliability,
+    ceiled_r2,
+    split_half_reliability,
+)
+from itprobe.metrics.ridge import RidgeMapping
+from itprobe.metrics.splits import DEFAULT_SEED, SPLITS, Split, SplitPlan
+
+MAPPINGS: dict[str, Callable[[], RidgeMapping]] = {"ridge": RidgeMapping}
+"""Mappings by the name that stands in a benchmark's id."""
+
+__all__ = [
+    "DEFAULT_SEED",
+    "MAPPINGS",
+    "SPLITS",
+    "Gram",
+    "GramRidgeCV",
+    "HeldOut",
+    "Reliability",
+    "RidgeMapping",
+    "Split",
+    "SplitPlan",
+    "brainscore_reliability",
+    "ceiled_r2",
+    "explained_variance",
+    "gram_matrix",
+    "interval",
+    "paired_difference",
+    "pearson_r",
+    "resample",
+    "split_half_reliability",
+]
