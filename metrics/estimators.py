@@ -75,7 +75,8 @@ class GramRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X = check_array(X, dtype=np.float64)
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
-                f"X has {X.shape[1]} features, but GramRidgeCV is expecting {self.n_features_in_} features as input"
+                f"X has {X.shape[1]} features, but GramRidgeCV is expecting {self.n_features_in_} features "
+                "as input"
             )
         kernel = X if self.kernel == "precomputed" else (X - self._origin) @ self._features.T
         predictions = self._fitted.predict(kernel)

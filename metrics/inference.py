@@ -80,9 +80,7 @@ def resample(
     if not stimuli:
         counts = np.ones_like(counts)
     r, ev = [], []
-    for split_ids, y, z in zip(
-        held_out.stimulus_ids, held_out.responses, held_out.predictions, strict=True
-    ):
+    for split_ids, y, z in zip(held_out.stimulus_ids, held_out.responses, held_out.predictions, strict=True):
         weights = counts[:, np.searchsorted(ids, split_ids)].astype(np.float64)
         split_r, split_ev = _weighted_scores(weights, y, z)
         r.append(split_r)

@@ -42,7 +42,7 @@ class Reliability:
 
 
 def spearman_brown(r: np.ndarray) -> np.ndarray:
-    """Reliability of the whole from the correlation of its halves, 2r / (1 + r) (Spearman 1910, Brown 1910)."""
+    """Reliability of the whole from the correlation of its halves: 2r / (1 + r) (Spearman, Brown 1910)."""
     return 2 * r / (1 + r)
 
 

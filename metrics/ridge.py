@@ -147,9 +147,7 @@ def choose_from_grid(
     return LambdaChoice(grid[best], at_edge, grid, errors)
 
 
-def choose_automatically(
-    spectrum: Spectrum, responses: np.ndarray, per_neuroid: bool = True
-) -> LambdaChoice:
+def choose_automatically(spectrum: Spectrum, responses: np.ndarray, per_neuroid: bool = True) -> LambdaChoice:
     """Choose lambda by leave-one-out from a logarithmic grid that grows where an optimum is on its edge.
 
     The grid lies relative to the mean eigenvalue, so the choice does not depend on the unit of the
@@ -199,7 +197,9 @@ def _next_steps(
     low_hit = (best == steps[0]) & (steps[0] > lowest)
     high_hit = (best == steps[-1]) & (steps[-1] < highest)
     below = range(max(lowest, steps[0] - STEPS_PER_DECADE), steps[0]) if low_hit.any() else range(0)
-    above = range(steps[-1] + 1, min(highest, steps[-1] + STEPS_PER_DECADE) + 1) if high_hit.any() else range(0)
+    above = (
+        range(steps[-1] + 1, min(highest, steps[-1] + STEPS_PER_DECADE) + 1) if high_hit.any() else range(0)
+    )
     todo = np.flatnonzero(low_hit | high_hit) if per_neuroid else np.arange(len(best))
     return [int(step) for step in (*below, *above)], todo
 
