@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from itprobe.metrics.correlation import explained_variance, pearson_r
+from itprobe.metrics.correlation import explained_variance, mean_over_splits, pearson_r
+from itprobe.metrics.crossvalidate import predict_held_out
 from itprobe.metrics.estimators import GramRidgeCV
 from itprobe.metrics.gram import Gram, gram_matrix
 from itprobe.metrics.inference import HeldOut, interval, paired_difference, resample
@@ -34,8 +35,10 @@ __all__ = [
     "explained_variance",
     "gram_matrix",
     "interval",
+    "mean_over_splits",
     "paired_difference",
     "pearson_r",
+    "predict_held_out",
     "resample",
     "split_half_reliability",
 ]

@@ -42,3 +42,10 @@ def explained_variance(responses: np.ndarray, predictions: np.ndarray) -> np.nda
     variance = responses.var(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(variance > 0, 1 - (responses - predictions).var(axis=0) / variance, np.nan)
+
+
+def mean_over_splits(values: np.ndarray) -> np.ndarray:
+    """Mean (q,) of values (splits, q) over the splits in which they are finite; NaN where none is."""
+    defined = np.isfinite(values)
+    total = np.where(defined, values, 0).sum(axis=0)
+    return np.divide(total, defined.sum(axis=0), out=np.full_like(total, np.nan), where=defined.any(axis=0))

@@ -5,6 +5,7 @@ split. The held-out pairs of response and prediction are resampled instead. A st
 splits test is resampled together in all of them.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,7 +55,9 @@ class Resampled:
         """Draws (B,) of ``median`` (mean over splits of the median over neuroids) or ``mean``."""
         values = np.take_along_axis(getattr(self, which), self.neuroids[:, None, :], axis=2)
         inner = np.nanmedian if statistic == "median" else np.nanmean
-        return inner(values, axis=2).mean(axis=1)
+        with warnings.catch_warnings():  # in a small split a draw may hold a single stimulus: no r at all
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return np.nanmean(inner(values, axis=2), axis=1)
 
 
 def resample(

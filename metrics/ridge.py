@@ -185,9 +185,9 @@ def choose_automatically(spectrum: Spectrum, responses: np.ndarray, per_neuroid:
     of_mean = leave_one_out_errors(spectrum, responses, np.array([np.inf]))[0]
     of_best = np.nanmin(judged, axis=0)
     mean_is_best = of_mean <= of_best if per_neuroid else np.full(len(of_best), of_mean.mean() <= of_best[0])
+    mean_is_best |= best == highest  # at the cap a prediction is the mean but for rounding
     lambdas = np.where(mean_is_best, np.inf, scale * 10.0 ** (best / STEPS_PER_DECADE))
-    at_edge = ((best == lowest) | (best == highest)) & ~mean_is_best
-    return LambdaChoice(lambdas, at_edge, grid, errors)
+    return LambdaChoice(lambdas, (best == lowest) & ~mean_is_best, grid, errors)
 
 
 def _next_steps(

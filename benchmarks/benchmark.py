@@ -1,0 +1,122 @@
+"""Benchmarks: a recording's region, a mapping and a split, usable by itprobe and by Brain-Score."""
+
+from functools import cached_property
+
+import numpy as np
+from brainscore_core.benchmarks import Benchmark
+from brainscore_core.metrics import Score
+from brainscore_vision.benchmark_helpers.screen import place_on_screen
+from brainscore_vision.model_interface import BrainModel
+
+from itprobe.benchmarks.evaluation import Evaluation, evaluate
+from itprobe.benchmarks.identifiers import BenchmarkId, parse_benchmark
+from itprobe.benchmarks.score import brainscore_score, ceiling_score
+from itprobe.benchmarks.target import Target, prepare_target
+from itprobe.data import load_recording
+from itprobe.errors import InputError
+from itprobe.metrics import DEFAULT_SEED, MAPPINGS, SPLITS, Gram, SplitPlan, gram_matrix
+
+VERSION = 1
+"""Goes up whenever scores change for the same features and recording."""
+
+TIME_BIN = (70, 170)
+"""Window in ms that Brain-Score models are asked to record, as in Majaj & Hong et al. 2015."""
+
+
+class PredictivityBenchmark(Benchmark):
+    """How well features predict the responses of one region of a recording.
+
+    Parameters
+    ----------
+    benchmark_id : BenchmarkId
+    identifier : str, optional
+        The name it goes by; the native Brain-Score plugins put ``itprobe.`` in front.
+
+    Notes
+    -----
+    The recording is loaded when it is first needed.
+    """
+
+    def __init__(self, benchmark_id: BenchmarkId, identifier: str | None = None) -> None:
+        self.benchmark_id = benchmark_id
+        self.mapping = MAPPINGS[benchmark_id.mapping]()
+        self._identifier = identifier or str(benchmark_id)
+
+    @cached_property
+    def target(self) -> Target:
+        """Averaged responses, stimuli and reliability."""
+        return prepare_target(load_recording(self.benchmark_id.recording), self.benchmark_id.region)
+
+    def plan(self, seed: int = DEFAULT_SEED) -> SplitPlan:
+        """Draw the splits."""
+        return SPLITS[self.benchmark_id.split](self.target.stimuli, seed)
+
+    def evaluate_gram(
+        self, gram: Gram, stimulus_ids: np.ndarray, seed: int = DEFAULT_SEED, label: str = "features"
+    ) -> Evaluation:
+        """Score a layer from its Gram matrix; rows are joined by stimulus id."""
+        return evaluate(gram, stimulus_ids, self.target, self.mapping, self.plan(seed), seed, label)
+
+    def __call__(self, candidate: BrainModel) -> Score:
+        """Score a Brain-Score model.
+
+        Raises
+        ------
+        InputError
+            If the model returns several time bins.
+        """
+        target = self.target
+        candidate.start_recording(target.region, time_bins=[TIME_BIN])
+        stimuli = place_on_screen(
+            target.stimulus_set,
+            target_visual_degrees=candidate.visual_degrees(),
+            source_visual_degrees=target.recording["visual_degrees"],
+        )
+        recorded = candidate.look_at(stimuli, number_of_trials=max(1, round(target.repetitions_median)))
+        if "time_bin" in recorded.dims:
+            if recorded.sizes["time_bin"] > 1:
+                raise InputError(
+                    f"{self.identifier}: the model returned {recorded.sizes['time_bin']} time bins"
+                )
+            recorded = recorded.squeeze("time_bin")
+        recorded = recorded.transpose("presentation", "neuroid")
+        evaluation = self.evaluate_gram(
+            gram_matrix(np.asarray(recorded.values)), recorded["stimulus_id"].values, label="model"
+        )
+        return brainscore_score(evaluation)
+
+    @property
+    def identifier(self) -> str:
+        """Id under which the benchmark was asked for."""
+        return self._identifier
+
+    @property
+    def version(self) -> int:
+        """Number that goes up whenever scores change."""
+        return VERSION
+
+    @property
+    def parent(self) -> str:
+        """The region."""
+        return self.benchmark_id.region
+
+    @property
+    def bibtex(self) -> str:
+        """Citation of the recording."""
+        return str(self.target.recording["citation"])
+
+    @cached_property
+    def ceiling(self) -> Score | None:
+        """Median reliability, with the neuroids' own as raw values; None where there are no repetitions."""
+        return ceiling_score(self.target)
+
+
+def load_benchmark(identifier: str) -> PredictivityBenchmark:
+    """Make the benchmark of an id, e.g. ``simulated_small.IT-ridge`` or ``path/to/r.nc#V4-ridge.course``.
+
+    Raises
+    ------
+    InputError
+        If the id is malformed or names something that does not exist.
+    """
+    return PredictivityBenchmark(parse_benchmark(identifier), identifier)

@@ -1,0 +1,138 @@
+"""One candidate layer on one benchmark: predictions for held-out stimuli, scores, and how sure they are."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from itprobe.benchmarks.summary import Summary, summarise
+from itprobe.benchmarks.target import Target
+from itprobe.metrics import (
+    Gram,
+    HeldOut,
+    RidgeMapping,
+    SplitPlan,
+    explained_variance,
+    pearson_r,
+    predict_held_out,
+)
+from itprobe.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out of mapping one layer's features to a target.
+
+    Attributes
+    ----------
+    held_out : HeldOut
+    pearson_r, explained_variance : ndarray (splits, q)
+    lambdas : ndarray (splits, q)
+        Infinity: the mean response was the best prediction.
+    at_edge : ndarray (splits, q) of bool
+    n_features : int
+    plan : SplitPlan
+    seed : int
+    warnings : list of str
+    target : Target
+    """
+
+    held_out: HeldOut
+    pearson_r: np.ndarray
+    explained_variance: np.ndarray
+    lambdas: np.ndarray
+    at_edge: np.ndarray
+    n_features: int
+    plan: SplitPlan
+    seed: int
+    warnings: list[str]
+    target: Target
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Aggregates with intervals, and against the ceiling."""
+        return summarise(self.held_out, self.pearson_r, self.explained_variance, self.target, self.seed)
+
+
+def evaluate(
+    gram: Gram,
+    stimulus_ids: np.ndarray,
+    target: Target,
+    mapping: RidgeMapping,
+    plan: SplitPlan,
+    seed: int,
+    label: str = "features",
+) -> Evaluation:
+    """Fit the mapping on each split's training stimuli and predict its test stimuli.
+
+    Features and responses are joined by stimulus id: the rows of `gram` may stand in any order.
+
+    Parameters
+    ----------
+    gram : Gram
+        Of a layer's features for n stimuli.
+    stimulus_ids : ndarray (n,)
+        What the rows of `gram` belong to.
+    target : Target
+    mapping : RidgeMapping
+    plan : SplitPlan
+    seed : int
+        That drew the plan; it draws the bootstrap samples too.
+    label : str
+        The layer's name for messages.
+
+    Raises
+    ------
+    InputError
+        If the features are of other stimuli than the responses.
+    """
+    results = []
+    with progress_bar(len(plan.splits), f"{label}: {mapping.name}", "split") as bar:
+        for result in predict_held_out(
+            gram,
+            stimulus_ids,
+            target.responses,
+            target.stimuli["stimulus_id"].to_numpy(),
+            mapping,
+            plan.splits,
+        ):
+            results.append(result)
+            bar.update()
+    held_out = HeldOut(
+        [result.stimulus_ids for result in results],
+        [result.responses for result in results],
+        [result.predictions for result in results],
+        target.neuroids["neuroid_id"].to_numpy(),
+        target.neuroids["animal"].to_numpy(),
+    )
+    lambdas = np.array([result.choice.lambdas for result in results])
+    at_edge = np.array([result.choice.at_edge for result in results])
+    pairs = [(result.responses, result.predictions) for result in results]
+    return Evaluation(
+        held_out,
+        np.array([pearson_r(y, z) for y, z in pairs]),
+        np.array([explained_variance(y, z) for y, z in pairs]),
+        lambdas,
+        at_edge,
+        gram.n_features,
+        plan,
+        seed,
+        plan.warnings + _lambda_warnings(lambdas, at_edge),
+        target,
+    )
+
+
+def _lambda_warnings(lambdas: np.ndarray, at_edge: np.ndarray) -> list[str]:
+    warnings = []
+    if at_edge.any():
+        warnings.append(
+            f"lambda: the optimum lies on the grid's edge for {at_edge.any(axis=0).sum()} neuroids "
+            f"({at_edge.mean():.1%} of all fits)"
+        )
+    if np.isinf(lambdas).any():
+        warnings.append(
+            f"mean predictor: no lambda predicted better than the mean response for "
+            f"{np.isinf(lambdas).any(axis=0).sum()} neuroids ({np.isinf(lambdas).mean():.1%} of all fits); "
+            "their r counts as 0"
+        )
+    return warnings

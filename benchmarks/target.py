@@ -1,0 +1,138 @@
+"""What a benchmark asks a candidate to predict: one region's averaged responses, joined to stimuli by id."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from brainscore_core.supported_data_standards.brainio.assemblies import NeuroidAssembly, walk_coords
+from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
+
+from itprobe.data import average_repetitions, select_region
+from itprobe.errors import InputError
+from itprobe.metrics import Reliability, split_half_reliability
+
+
+@dataclass(frozen=True)
+class Target:
+    """Responses to predict.
+
+    Attributes
+    ----------
+    region : str
+    stimuli : DataFrame (n rows)
+        stimulus_id and stimulus columns, in Brain-Score's averaged order.
+    stimulus_set : StimulusSet (n rows)
+        The images of exactly these stimuli.
+    responses : ndarray (n, q), float64
+        Average over repetitions, rows as `stimuli`; no NaN, no constant column.
+    neuroids : DataFrame (q rows)
+        neuroid_id, animal and whatever else is known.
+    reliability : Reliability or None
+        None where the recording holds averages only.
+    repetitions_median : float
+    recording : dict
+        identifier, sha256, citation, simulated, visual_degrees.
+    warnings : list of str
+        Neuroids kept out and why; why there is no ceiling.
+    """
+
+    region: str
+    stimuli: pd.DataFrame
+    stimulus_set: StimulusSet
+    responses: np.ndarray
+    neuroids: pd.DataFrame
+    reliability: Reliability | None
+    repetitions_median: float
+    recording: dict[str, object]
+    warnings: list[str]
+
+
+def prepare_target(assembly: NeuroidAssembly, region: str) -> Target:
+    """Average the repetitions of a region and keep the neuroids that can be scored.
+
+    Parameters
+    ----------
+    assembly : NeuroidAssembly
+        A recording as `itprobe.load_recording` gives it.
+    region : str
+
+    Raises
+    ------
+    InputError
+        If the region does not exist or none of its neuroids can be scored.
+    """
+    trials = select_region(assembly, region)
+    averaged = average_repetitions(trials)
+    responses = np.asarray(averaged.values, dtype=np.float64)
+    neuroids = _table(averaged, "neuroid")
+    missing = np.isnan(responses).any(axis=0)
+    constant = ~missing & (np.ptp(responses, axis=0) == 0)
+    warnings = [
+        *_kept_out(neuroids["neuroid_id"][missing], "have stimuli without a response"),
+        *_kept_out(neuroids["neuroid_id"][constant], "respond the same to every stimulus"),
+    ]
+    kept = np.flatnonzero(~missing & ~constant)
+    if len(kept) == 0:
+        raise InputError(
+            f"no neuroid of region {region} in {assembly.attrs['identifier']} can be scored: "
+            f"{missing.sum()} have stimuli without a response, {constant.sum()} respond the same to every stimulus"
+        )
+    neuroids = neuroids.iloc[kept].reset_index(drop=True)
+    reliability, note = _reliability(trials, kept)
+    stimuli = _table(averaged, "presentation")
+    _, counts = np.unique(trials["stimulus_id"].values, return_counts=True)
+    return Target(
+        region=region,
+        stimuli=stimuli,
+        stimulus_set=_matching_stimuli(assembly.attrs["stimulus_set"], stimuli["stimulus_id"]),
+        responses=responses[:, kept],
+        neuroids=neuroids,
+        reliability=reliability,
+        repetitions_median=float(np.median(counts)),
+        recording={
+            key: assembly.attrs[key]
+            for key in ("identifier", "sha256", "citation", "simulated", "visual_degrees")
+        },
+        warnings=warnings + note,
+    )
+
+
+def _table(assembly: NeuroidAssembly, dim: str) -> pd.DataFrame:
+    """Coordinates of one dimension as a table."""
+    return pd.DataFrame({name: values for name, dims, values in walk_coords(assembly) if dims == (dim,)})
+
+
+def _kept_out(neuroid_ids: pd.Series, reason: str) -> list[str]:
+    if len(neuroid_ids) == 0:
+        return []
+    some = ", ".join(neuroid_ids[:3]) + (", ..." if len(neuroid_ids) > 3 else "")
+    return [f"{len(neuroid_ids)} neuroids kept out because they {reason}: {some}"]
+
+
+def recording_reliability(assembly: NeuroidAssembly) -> Reliability | None:
+    """Split-half reliability of all neuroids of a recording; None where nothing was repeated."""
+    stimuli, repetitions = assembly["stimulus_id"].values, assembly["repetition"].values
+    if assembly.attrs["averaged"] or len(np.unique(stimuli)) == len(stimuli):
+        return None
+    order = np.lexsort((repetitions, stimuli))  # the draws of the halves must not depend on the row order
+    return split_half_reliability(assembly.values[order], stimuli[order])
+
+
+def _reliability(trials: NeuroidAssembly, kept: np.ndarray) -> tuple[Reliability | None, list[str]]:
+    """Split-half reliability of the kept neuroids, or None and the reason."""
+    reliability = recording_reliability(trials.isel(neuroid=kept))
+    if reliability is None and trials.attrs["averaged"]:
+        return None, ["no ceiling: the recording holds responses that were already averaged over repetitions"]
+    if reliability is None:
+        return None, ["no ceiling: every stimulus was shown once, so there are no repetitions to compare"]
+    constant = int((reliability.skipped == reliability.n_halves).sum())
+    note = [f"{constant} neuroids have no reliability: constant in a half, every time"] if constant else []
+    return reliability, note
+
+
+def _matching_stimuli(stimulus_set: StimulusSet, stimulus_ids: pd.Series) -> StimulusSet:
+    """Stimuli that have responses, in the order of the stimulus set."""
+    subset = stimulus_set[stimulus_set["stimulus_id"].isin(set(stimulus_ids))].reset_index(drop=True)
+    subset.stimulus_paths = stimulus_set.stimulus_paths
+    subset.identifier = stimulus_set.identifier
+    return subset

@@ -1,0 +1,259 @@
+"""The public API: score candidates on benchmarks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from brainscore_core.metrics import Score
+from torch import nn
+
+from itprobe.benchmarks import Evaluation, PredictivityBenchmark, brainscore_score, load_benchmark
+from itprobe.benchmarks.benchmark import VERSION
+from itprobe.data import stimulus_set_sha256
+from itprobe.errors import InputError
+from itprobe.files import make_folder
+from itprobe.leaderboard import SIMULATED_NOTE, Result, save_result
+from itprobe.leaderboard.result import (
+    BenchmarkInfo,
+    CandidateInfo,
+    MappingInfo,
+    RecordingInfo,
+    Scores,
+    SplitInfo,
+)
+from itprobe.metrics import DEFAULT_SEED, HeldOut, gram_matrix
+from itprobe.models import Candidate, load_candidate, parse_candidate, record_activations
+from itprobe.provenance import per_neuroid, provenance
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class ScoredLayer:
+    """One candidate layer's result.
+
+    Attributes
+    ----------
+    result : Result
+        What stands in the result file.
+    held_out : HeldOut
+        Predictions for the test stimuli, for paired differences.
+    score : Score
+        The same as Brain-Score object.
+    path : Path or None
+        The result file, where one was written.
+    """
+
+    result: Result
+    held_out: HeldOut
+    score: Score
+    path: Path | None
+
+
+def score(
+    model: str | nn.Module,
+    benchmark: str,
+    *,
+    layer: str | None = None,
+    seed: int = DEFAULT_SEED,
+    device: str = "auto",
+    results: str | Path | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+) -> Score:
+    """Score one layer of a model on a benchmark.
+
+    Parameters
+    ----------
+    model : str or torch.nn.Module
+        A candidate id, e.g. ``efficientnet_lite0:_blocks.12``, or any network.
+    benchmark : str
+        E.g. ``simulated_small.IT-ridge`` or ``path/to/recording.nc#V4-ridge.course``.
+    layer : str, optional
+        The layer, where `model` does not name one.
+    seed : int
+        Of splits and bootstrap; 1 is Brain-Score's.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    results : str or Path, optional
+        Folder to write the result file and the held-out predictions to.
+    preprocessing : dict, optional
+        For a module object: size, mean, std, interpolation of its images.
+
+    Returns
+    -------
+    Score
+        (median r)² / median reliability where the recording has repetitions, else median r, with
+        ``attrs``: raw, ceiling, ci (95 %), error, summary and result (a `Result`).
+
+    Raises
+    ------
+    InputError
+        If something given cannot be used, in one line.
+    """
+    requests = plan_requests([model], [layer] if layer else [], device, preprocessing)
+    layers = requests[0].layers
+    if len(layers) > 1:
+        raise InputError(f"{requests[0].candidate.identifier}: name one layer of: {', '.join(layers)}")
+    (scored,) = score_requests(requests, benchmark, seed=seed, results=results)
+    scored.score.attrs["result"] = scored.result
+    return scored.score
+
+
+@dataclass(frozen=True)
+class Request:
+    """A loaded candidate and the layers of it to score, all from one forward pass."""
+
+    candidate: Candidate
+    layers: list[str]
+
+
+def plan_requests(
+    models: Sequence[str | nn.Module],
+    layers: Sequence[str] = (),
+    device: str = "auto",
+    preprocessing: Mapping[str, Any] | None = None,
+) -> list[Request]:
+    """Load candidates and settle their layers, so that what is misspelt is known before anything is run.
+
+    Parameters
+    ----------
+    models : sequence of candidate ids or modules
+        Ids that differ in the layer only share a forward pass.
+    layers : sequence of str
+        Layers for the ids that name none; "all" and "blocks" stand for many. By default a network's
+        blocks.
+    device : str
+    preprocessing : dict, optional
+        For module objects.
+
+    Raises
+    ------
+    InputError
+        If a candidate or a layer does not exist.
+    """
+    requests: dict[str, Request] = {}
+    for model in models:
+        if isinstance(model, nn.Module):
+            candidate, own = load_candidate(model, device, preprocessing), None
+        else:
+            parsed = parse_candidate(model)
+            own = parsed.layer
+            known = requests.get(parsed.identifier)
+            candidate = known.candidate if known else load_candidate(parsed, device)
+        request = requests.setdefault(candidate.identifier, Request(candidate, []))
+        for name in _layers_of(candidate, [own] if own else list(layers)):
+            if name not in request.layers:
+                request.layers.append(name)
+    return list(requests.values())
+
+
+def _layers_of(candidate: Candidate, wanted: list[str]) -> list[str]:
+    """Layer names with "all", "blocks" and the default written out."""
+    if candidate.track == "control":
+        wanted = wanted if wanted not in (["all"], ["blocks"]) else []
+        for name in wanted:
+            candidate.check_layer(name)
+        return candidate.layers()
+    names: list[str] = []
+    for name in wanted or ["blocks"]:
+        if name in ("all", "blocks"):
+            names += candidate.layers("all" if name == "all" else "blocks")
+        else:
+            candidate.check_layer(name)
+            names.append(name)
+    return names
+
+
+def score_requests(
+    requests: Sequence[Request],
+    benchmark: str,
+    *,
+    seed: int = DEFAULT_SEED,
+    results: str | Path | None = None,
+) -> Iterator[ScoredLayer]:
+    """Score layers one after the other; each result is written as soon as it is there.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        From `plan_requests`.
+    benchmark : str
+    seed : int
+    results : str or Path, optional
+        Folder for result files.
+
+    Yields
+    ------
+    ScoredLayer
+
+    Raises
+    ------
+    InputError
+    """
+    bench = load_benchmark(benchmark)
+    if results is not None:
+        make_folder(Path(results))  # a folder that cannot be written is better known before hours of work
+    stimuli_digest = stimulus_set_sha256(bench.target.stimulus_set)
+    for request in requests:
+        started, clock = datetime.now(UTC).isoformat(timespec="seconds"), monotonic()
+        candidate = request.candidate
+        stimuli = bench.target.stimulus_set
+        with record_activations(candidate, stimuli, request.layers, BATCH_SIZE) as activations:
+            for layer in request.layers:
+                evaluation = bench.evaluate_gram(
+                    gram_matrix(activations[layer]), activations.stimulus_ids, seed, layer
+                )
+                result = _result(
+                    candidate, layer, bench, evaluation, stimuli_digest, (started, monotonic() - clock)
+                )
+                path = save_result(result, evaluation.held_out, results) if results is not None else None
+                yield ScoredLayer(result, evaluation.held_out, brainscore_score(evaluation), path)
+
+
+def _result(
+    candidate: Candidate,
+    layer: str,
+    bench: PredictivityBenchmark,
+    evaluation: Evaluation,
+    stimuli_digest: str,
+    time: tuple[str, float],
+) -> Result:
+    """Everything the result file says about one layer."""
+    target, plan = bench.target, evaluation.plan
+    network = candidate.track != "control"
+    warnings = [*target.warnings, *evaluation.warnings]
+    if target.recording["simulated"]:
+        warnings.append(SIMULATED_NOTE)
+    return Result(
+        candidate=CandidateInfo(
+            id=f"{candidate.identifier}:{layer}" if network else candidate.identifier,
+            layer=layer if network else None,
+            track=candidate.track,
+            weights_sha256=candidate.weights_sha256,
+            n_features=evaluation.n_features,
+        ),
+        benchmark=BenchmarkInfo(id=str(bench.benchmark_id), version=VERSION),
+        recording=RecordingInfo(
+            id=str(target.recording["identifier"]),
+            sha256=str(target.recording["sha256"]),
+            region=target.region,
+            n_stimuli=len(target.stimuli),
+            n_neuroids=len(target.neuroids),
+            repetitions_median=target.repetitions_median,
+            simulated=bool(target.recording["simulated"]),
+            stimulus_set_sha256=stimuli_digest,
+            citation=str(target.recording["citation"]),
+        ),
+        mapping=MappingInfo(name=bench.mapping.name, params=bench.mapping.parameters()),
+        split=SplitInfo(
+            name=bench.benchmark_id.split, n_splits=len(plan.splits), seed=evaluation.seed, coord=plan.coord
+        ),
+        scores=Scores.model_validate(evaluation.summary),
+        per_neuroid=per_neuroid(evaluation),
+        predictions=None,
+        warnings=warnings,
+        provenance=provenance(candidate, evaluation.seed, *time),
+    )

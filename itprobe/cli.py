@@ -1,0 +1,193 @@
+"""The command line: ``itprobe list | score | recording``.
+
+Exit codes: 0 done; 2 bad input, with one line that says what was wrong, where, and what to do; 1 a fault
+of ours; 130 interrupted.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from itprobe import __version__
+from itprobe.errors import InputError
+
+DEFAULT_RESULTS = "itprobe-results"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except InputError as error:
+        _leave(f"itprobe: {' '.join(str(error).split())}", 2)
+    except KeyboardInterrupt:
+        _leave("itprobe: interrupted; finished results stay where they are", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    except Exception:
+        traceback.print_exc()
+        _leave("itprobe: this is a fault of itprobe, please report the lines above", 1)
+
+
+def _leave(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    raise SystemExit(code) from None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser; every command has a function in `run`."""
+    parser = argparse.ArgumentParser(
+        prog="itprobe",
+        description="Score vision models, layer by layer, on how well they predict macaque IT responses.",
+    )
+    parser.add_argument("--version", action="version", version=f"itprobe {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_list(commands)
+    _add_score(commands)
+    _add_recording(commands)
+    return parser
+
+
+def _add_list(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("list", help="list what can be scored, and on what")
+    parser.add_argument("what", choices=sorted(LISTS))
+    parser.set_defaults(run=run_list)
+
+
+def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "score",
+        help="score candidates on a benchmark and rank them",
+        description="Score candidates NAME[@WEIGHTS][:LAYER] on a benchmark, rank them, write result files "
+        "and a picture. A network without a layer is scored at each of its blocks.",
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="e.g. efficientnet_lite0:_blocks.12")
+    parser.add_argument("--benchmark", required=True, metavar="ID", help="e.g. simulated_small.IT-ridge")
+    parser.add_argument(
+        "--layer",
+        action="append",
+        default=[],
+        metavar="L",
+        help="layer for models that name none: a module's name, NAME~pool4, 'blocks' (default) or 'all'; may be repeated",
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    parser.add_argument("--seed", type=_seed, default=1, help="of splits and bootstrap (default 1, Brain-Score's)")
+    parser.add_argument("--results", default=DEFAULT_RESULTS, metavar="DIR", help=f"default {DEFAULT_RESULTS}")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON lines instead of a table")
+    parser.set_defaults(run=run_score)
+
+
+def _seed(text: str) -> int:
+    """Parse a seed: a whole number that numpy's generators take."""
+    if not text.isdigit() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def _add_recording(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("recording", help="describe, package or fetch a recording")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+
+    describe = actions.add_parser("describe", help="stimuli, neuroids, repetitions, reliability")
+    describe.add_argument("recording", metavar="R", help="a name (itprobe list recordings) or a path")
+    describe.add_argument("--contact-sheet", metavar="PNG", help="also draw the stimuli into this file")
+    describe.set_defaults(run=run_describe)
+
+    package = actions.add_parser("package", help="make a recording from images and an array of responses")
+    package.add_argument("--stimuli", required=True, metavar="DIR|ZIP", help="images; name order = stimulus order")
+    package.add_argument("--responses", required=True, metavar="FILE", help=".npz, .npy, .csv or .h5")
+    package.add_argument("--region", required=True, help="e.g. IT")
+    package.add_argument("--out", required=True, metavar="R.nc")
+    package.set_defaults(run=run_package)
+
+    fetch = actions.add_parser("fetch", help="download a public recording")
+    fetch.add_argument("recording", metavar="R", help="MajajHong2015.public")
+    fetch.set_defaults(run=run_fetch)
+
+
+def _list_models() -> list[str]:
+    from itprobe.models import list_candidates
+
+    return [f"{item.identifier}\t{item.track}\t{item.note}" for item in list_candidates()]
+
+
+def _list_benchmarks() -> list[str]:
+    from itprobe.benchmarks import list_benchmarks
+
+    return list_benchmarks()
+
+
+def _list_recordings() -> list[str]:
+    from itprobe.data import RECORDINGS
+
+    return list(RECORDINGS)
+
+
+def _list_mappings() -> list[str]:
+    from itprobe.metrics import MAPPINGS
+
+    return list(MAPPINGS)
+
+
+LISTS: dict[str, Callable[[], list[str]]] = {
+    "benchmarks": _list_benchmarks,
+    "mappings": _list_mappings,
+    "models": _list_models,
+    "recordings": _list_recordings,
+}
+
+
+def run_list(options: argparse.Namespace) -> None:
+    """Print the names of a kind, one a line."""
+    print("\n".join(LISTS[options.what]()))
+
+
+def run_score(options: argparse.Namespace) -> None:
+    """Score, print the ranking, and say where the files are."""
+    from itprobe.api import plan_requests, score_requests
+    from itprobe.benchmarks import parse_benchmark
+    from itprobe.leaderboard import draw_ranking, ranking_table
+
+    parse_benchmark(options.benchmark)  # a misspelt benchmark is known before networks are loaded
+    requests = plan_requests(options.models, options.layer, options.device)
+    results = []
+    for scored in score_requests(requests, options.benchmark, seed=options.seed, results=options.results):
+        results.append(scored.result)
+        if options.json:
+            print(scored.result.model_dump_json(), flush=True)
+    if options.json:
+        return
+    folder = Path(options.results)
+    picture = draw_ranking(results, folder / "ranking.png")
+    print(ranking_table(results))
+    print(f"\n{len(results)} result files: {folder}\npicture: {picture}")
+
+
+def run_describe(options: argparse.Namespace) -> None:
+    """Print what a recording holds."""
+    from itprobe.benchmarks import recording_reliability
+    from itprobe.data import contact_sheet, describe_recording, load_recording
+
+    assembly = load_recording(options.recording)
+    print(describe_recording(assembly, recording_reliability(assembly)))
+    if options.contact_sheet:
+        print(f"contact sheet: {contact_sheet(assembly.attrs['stimulus_set'], options.contact_sheet)}")
+
+
+def run_package(options: argparse.Namespace) -> None:
+    """Package images and responses as a recording."""
+    from itprobe.data import package_recording
+
+    path = package_recording(options.stimuli, options.responses, options.region, options.out)
+    print(f"recording: {path}\nscore on it: itprobe score MODEL --benchmark '{path}#{options.region}-ridge'")
+
+
+def run_fetch(options: argparse.Namespace) -> None:
+    """Download a recording."""
+    from itprobe.data import fetch_recording
+
+    print(f"{options.recording}: {fetch_recording(options.recording)}")

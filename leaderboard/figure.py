@@ -1,0 +1,88 @@
+"""The ranked bars with intervals and ceiling, as a picture."""
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from itprobe.files import atomic_file
+from itprobe.leaderboard.ranking import heading, ranked
+from itprobe.leaderboard.result import Result
+
+# Okabe & Ito's palette: distinguishable with any colour vision.
+COLOURS = {
+    "trained network": "#0072B2",
+    "random network": "#E69F00",
+    "fitted to responses": "#009E73",
+    "control": "#999999",
+}
+
+
+def kind_of(result: Result) -> str:
+    """Which group of bars a result belongs to."""
+    if result.candidate.track == "control":
+        return "control"
+    if result.candidate.track == "fitted":
+        return "fitted to responses"
+    return "random network" if "@random" in result.candidate.id else "trained network"
+
+
+def draw_ranking(results: list[Result], path: str | Path) -> Path:
+    """Draw median r of each result with its 95 % interval, best on top, and the ceiling as a line.
+
+    Parameters
+    ----------
+    results : list of Result
+        Of one benchmark, with neuroids.
+    path : str or Path
+        A PNG or SVG file.
+
+    Returns
+    -------
+    Path
+    """
+    order = ranked(results)[::-1]
+    figure = Figure(figsize=(8.5, 1.9 + 0.34 * len(order)), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for height, result in enumerate(order):
+        pearson = result.scores.pearson_r
+        assert pearson is not None
+        low, high = pearson.ci95
+        axes.barh(height, pearson.median, color=COLOURS[kind_of(result)], height=0.72)
+        axes.plot([low, high], [height, height], color="black", linewidth=1.6, solid_capstyle="butt")
+        axes.text(max(high, 0) + 0.012, height, f"{pearson.median:.3f}", va="center", fontsize=8)
+    axes.set_yticks(range(len(order)), [result.candidate.id for result in order], fontsize=9)
+    _draw_ceiling(axes, order[0])
+    used = {kind_of(result) for result in order}
+    handles = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in used]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    axes.set_xlabel("Pearson r on held-out stimuli (median over neuroids, 95% interval)")
+    axes.set_title(heading(order[0]).replace(": ", "\n", 1), fontsize=9.5, loc="left")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=160)
+    return Path(path)
+
+
+def _draw_ceiling(axes: object, result: Result) -> None:
+    """Draw the line that reliability sets for r: the root of the median reliability."""
+    reliability = result.scores.reliability
+    axes.set_xlim(right=1.0)  # type: ignore[attr-defined]
+    if reliability is None or reliability.median <= 0:
+        return
+    cap = reliability.median**0.5
+    axes.axvline(cap, color="black", linestyle="--", linewidth=1)  # type: ignore[attr-defined]
+    axes.annotate(  # type: ignore[attr-defined]
+        f"ceiling √ρ = {cap:.2f}",
+        (cap, 0.02),
+        xycoords=("data", "axes fraction"),
+        xytext=(-3, 0),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        rotation=90,
+    )

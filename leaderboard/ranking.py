@@ -1,0 +1,86 @@
+"""Results ranked for the terminal."""
+
+from tabulate import tabulate
+
+from itprobe.leaderboard.result import Result
+
+SIMULATED_NOTE = (
+    "Simulated responses: these scores say nothing about the brain, and how trained and random networks "
+    "rank follows from how the hidden teacher was planted."
+)
+
+
+def ranked(results: list[Result]) -> list[Result]:
+    """Sort by the primary score, best first; equal scores by name."""
+    return sorted(results, key=lambda result: (-result.scores.primary.value, result.candidate.id))
+
+
+def ranking_table(results: list[Result]) -> str:
+    """Format results of one benchmark as a table, with the ceiling and remarks below it.
+
+    Parameters
+    ----------
+    results : list of Result
+        Of the same benchmark, with neuroids.
+    """
+    rows = []
+    for place, result in enumerate(ranked(results), start=1):
+        pearson, explained = result.scores.pearson_r, result.scores.explained_variance
+        assert pearson is not None
+        assert explained is not None
+        ceiled = result.scores.ceiled
+        rows.append(
+            [
+                place,
+                result.candidate.id,
+                result.candidate.track,
+                f"{pearson.median:.3f}",
+                interval_text(pearson.ci95),
+                f"{explained.median:.3f}",
+                f"{ceiled.value:.3f}" if ceiled else "-",
+                interval_text(ceiled.ci95) if ceiled else "-",
+                f"{result.candidate.n_features:,}",
+            ]
+        )
+    headers = ["", "candidate", "track", "r", "95% interval", "EV", "of ceiling", "95% interval", "features"]
+    table = tabulate(rows, headers=headers, disable_numparse=True, colalign=("right", "left", "left"))
+    return "\n".join([heading(results[0]), "", table, "", *footnotes(results)])
+
+
+def interval_text(interval: tuple[float, float]) -> str:
+    """Format an interval, e.g. ``[.512, .561]``."""
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def heading(result: Result) -> str:
+    """One line on what was predicted."""
+    recording = result.recording
+    kind = "simulated recording" if recording.simulated else "recording"
+    return (
+        f"{result.benchmark.id}: {kind} {recording.id}, region {recording.region}, "
+        f"{recording.n_stimuli} stimuli, {recording.n_neuroids} neuroids, "
+        f"{recording.repetitions_median:g} repetitions (median)"
+    )
+
+
+def footnotes(results: list[Result]) -> list[str]:
+    """What the columns mean, the ceiling, and the warnings that the results carry."""
+    first = results[0]
+    lines = [
+        f"r, EV: median over neuroids, mean over {first.split.n_splits} {first.split.name!r} splits (seed "
+        f"{first.split.seed}); intervals: bootstrap over stimuli and neuroids."
+    ]
+    reliability = first.scores.reliability
+    if reliability is not None and first.scores.ceiled is not None:
+        lines.append(
+            f"Ceiling: median reliability {reliability.median:.3f} {interval_text(reliability.ci95)} caps r² and "
+            f"EV, its root {reliability.median**0.5:.3f} caps r; of ceiling = {first.scores.ceiled.formula}."
+        )
+    if first.recording.simulated:
+        lines.append(SIMULATED_NOTE)
+    shared = [w for w in first.warnings if all(w in result.warnings for result in results)]
+    lines += [f"Note: {warning}" for warning in shared if warning != SIMULATED_NOTE]
+    for result in ranked(results):
+        own = [warning for warning in result.warnings if warning not in shared]
+        lines += [f"Note on {result.candidate.id}: {warning}" for warning in own]
+    return lines

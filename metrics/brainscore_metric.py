@@ -1,0 +1,65 @@
+"""Mappings as Brain-Score metrics: two assemblies in, a Score out."""
+
+import numpy as np
+import pandas as pd
+from brainscore_core.metrics import Metric, Score
+from brainscore_core.supported_data_standards.brainio.assemblies import DataAssembly, walk_coords
+
+from itprobe.metrics.correlation import pearson_r
+from itprobe.metrics.crossvalidate import predict_held_out
+from itprobe.metrics.gram import gram_matrix
+from itprobe.metrics.ridge import RidgeMapping
+from itprobe.metrics.splits import DEFAULT_SEED, STRATIFY_BY, brainscore
+
+
+class CrossValidatedPredictivity(Metric):
+    """Correlation of predicted with measured responses over Brain-Score's own ten splits.
+
+    Parameters
+    ----------
+    mapping : RidgeMapping
+    seed : int
+        Brain-Score's cross-validation uses 1.
+    """
+
+    def __init__(self, mapping: RidgeMapping | None = None, seed: int = DEFAULT_SEED) -> None:
+        self.mapping = mapping or RidgeMapping()
+        self.seed = seed
+
+    def __call__(self, source: DataAssembly, target: DataAssembly) -> Score:
+        """Predict `target` (presentation, neuroid) from `source` (presentation, neuroid).
+
+        Rows are joined by stimulus_id; splits are drawn in the target's order, stratified by
+        object_name where the target has it.
+
+        Returns
+        -------
+        Score
+            Mean over splits of the median over neuroids of r; ``raw`` holds r of each split and neuroid.
+
+        Raises
+        ------
+        InputError
+            If the two assemblies are not of the same stimuli, each shown once.
+        """
+        source, target = (a.transpose("presentation", "neuroid") for a in (source, target))
+        ids = target["stimulus_id"].values
+        stimuli = pd.DataFrame({"stimulus_id": ids})
+        if hasattr(target, STRATIFY_BY):  # levels of an index are not among an assembly's `coords`
+            stimuli[STRATIFY_BY] = target[STRATIFY_BY].values
+        results = predict_held_out(
+            gram_matrix(np.asarray(source.values)),
+            source["stimulus_id"].values,
+            np.asarray(target.values, dtype=np.float64),
+            ids,
+            self.mapping,
+            brainscore(stimuli, self.seed).splits,
+        )
+        r = [pearson_r(result.responses, result.predictions) for result in results]
+        coords = {name: (dims, values) for name, dims, values in walk_coords(target) if dims == ("neuroid",)}
+        raw = Score(np.array(r), coords={"split": np.arange(len(r)), **coords}, dims=["split", "neuroid"])
+        per_split = np.nanmedian(r, axis=1)
+        score = Score(per_split.mean())
+        score.attrs[Score.RAW_VALUES_KEY] = raw
+        score.attrs["error"] = float(per_split.std() / np.sqrt(len(per_split)))
+        return score

@@ -1,0 +1,92 @@
+"""Held-out predictions: fit a mapping on each split's training stimuli and predict its test stimuli."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from itprobe.errors import InputError
+from itprobe.metrics.gram import Gram
+from itprobe.metrics.ridge import LambdaChoice, RidgeMapping
+from itprobe.metrics.splits import Split
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """One split's test stimuli, measured and predicted.
+
+    Attributes
+    ----------
+    stimulus_ids : ndarray (n_test,)
+    responses, predictions : ndarray (n_test, q)
+    choice : LambdaChoice
+    """
+
+    stimulus_ids: np.ndarray
+    responses: np.ndarray
+    predictions: np.ndarray
+    choice: LambdaChoice
+
+
+def predict_held_out(
+    gram: Gram,
+    feature_ids: np.ndarray,
+    responses: np.ndarray,
+    response_ids: np.ndarray,
+    mapping: RidgeMapping,
+    splits: list[Split],
+) -> Iterator[SplitResult]:
+    """Fit and predict split by split; features and responses are joined by stimulus id, never by row.
+
+    Parameters
+    ----------
+    gram : Gram
+        Of n stimuli's features.
+    feature_ids : ndarray (n,)
+        Stimulus id of each row of `gram`.
+    responses : ndarray (n, q)
+    response_ids : ndarray (n,)
+        Stimulus id of each row of `responses`.
+    mapping : RidgeMapping
+    splits : list of Split
+
+    Yields
+    ------
+    SplitResult
+
+    Raises
+    ------
+    InputError
+        If features and responses are of different stimuli, or a stimulus stands twice on one side.
+    """
+    check_same_stimuli(feature_ids, response_ids)
+    feature_rows, response_rows = pd.Index(feature_ids), pd.Index(response_ids)
+    for split in splits:
+        train, test = feature_rows.get_indexer(split.train), feature_rows.get_indexer(split.test)
+        fitted = mapping.fit(
+            gram.values[np.ix_(train, train)],
+            responses[response_rows.get_indexer(split.train)],
+            gram.resolution,
+        )
+        predictions = fitted.predict(gram.values[np.ix_(test, train)])
+        measured = responses[response_rows.get_indexer(split.test)]
+        yield SplitResult(split.test, measured, predictions, fitted.choice)
+
+
+def check_same_stimuli(feature_ids: np.ndarray, response_ids: np.ndarray) -> None:
+    """Refuse features and responses of different stimuli, saying how many lack on which side, and which."""
+    features, responses = set(feature_ids), set(response_ids)
+    for lacking, side in ((responses - features, "features"), (features - responses, "responses")):
+        if lacking:
+            some = ", ".join(sorted(map(str, lacking))[:3])
+            raise InputError(
+                f"stimuli do not match: {len(lacking)} have no {side} ({some}{', ...' * (len(lacking) > 3)}); "
+                "features and responses must be of the same stimulus ids"
+            )
+    for ids, distinct, side in (
+        (feature_ids, features, "features"),
+        (response_ids, responses, "averaged responses"),
+    ):
+        if len(distinct) < len(ids):
+            raise InputError(f"stimulus ids must be unique: {len(ids) - len(distinct)} repeat in the {side}")
