@@ -1,0 +1,321 @@
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from itprobe.data import (
+    average_repetitions,
+    neuroid_coordinates,
+    package_recording,
+    read_recording,
+    repetitions_per_stimulus,
+)
+from itprobe.errors import InputError
+
+RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
+N_NEUROIDS, N_STIMULI, N_REPETITIONS = 3, 5, 4
+
+
+@pytest.fixture
+def images(tmp_path, image_writer):
+    image_writer(tmp_path / "images", [f"im{number}.png" for number in range(N_STIMULI)])
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def counts():
+    counts = np.random.default_rng(0).poisson(3, (N_NEUROIDS, N_STIMULI, N_REPETITIONS)).astype(np.int8)
+    counts[:, 1, 3] = -1
+    counts[2, 4, 0] = -1
+    return counts
+
+
+def write(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def assert_holds(recording, counts):
+    """Check each presentation against the array (neuroid, stimulus, repetition) it was made from."""
+    stimuli = [int(key.removeprefix("im")) for key in recording["stimulus_id"].values]
+    expected = counts.astype(np.float32)[:, stimuli, recording["repetition"].values].T
+    expected[expected == -1] = np.nan
+    np.testing.assert_array_equal(recording.values, expected)
+
+
+def test_counts(images, counts, tmp_path):
+    out = package_recording(images, write(tmp_path / "c.npz", counts=counts), "IT", tmp_path / "r.nc")
+    recording = read_recording(out)
+    assert_holds(recording, counts)
+    assert recording.shape == (N_STIMULI * N_REPETITIONS - 1, N_NEUROIDS)
+    assert list(repetitions_per_stimulus(recording)) == [4, 3, 4, 4, 4]
+    assert recording.attrs["identifier"] == "r"
+    assert recording.attrs["averaged"] is False
+    assert recording.attrs["simulated"] is False
+    coords = neuroid_coordinates(recording)
+    assert set(coords["region"]) == {"IT"}
+    assert set(coords["animal"]) == {"unknown"}
+    assert list(coords["neuroid_id"]) == ["0", "1", "2"]
+    for key, path in recording.attrs["stimulus_set"].stimulus_paths.items():
+        assert path.read_bytes() == (images / f"{key}.png").read_bytes()
+    # No further column: one coordinate fewer than xarray needs for index levels, were there no care.
+    assert list(average_repetitions(recording)["stimulus_id"].values) == [f"im{n}" for n in range(N_STIMULI)]
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "h5"])
+@pytest.mark.parametrize("layout", ["counts", "responses"])
+def test_kinds_of_files_give_the_same(images, counts, tmp_path, kind, layout):
+    array = counts.astype(np.float64)
+    array[counts == -1] = np.nan
+    if layout == "responses":
+        array = array[:, :, 0].T
+    path = tmp_path / f"a.{kind}"
+    if kind == "npz":
+        write(path, **{layout: array})
+    elif kind == "npy":
+        np.save(path, array)
+    else:
+        with h5py.File(path, "w") as target:
+            target[layout] = array
+    recording = read_recording(package_recording(images, path, "V4", tmp_path / "r.nc"))
+    assert recording.attrs["averaged"] is (layout == "responses")
+    assert_holds(recording, counts)
+
+
+def test_csv(images, counts, tmp_path):
+    lines = ["stimulus_id,a,b,c"]
+    for number in (3, 0, 4, 1, 2):
+        cells = ["" if value < 0 else str(value) for value in counts[:, number, 0]]
+        lines.append(",".join([f"im{number}.png" if number % 2 else f"im{number}", *cells]))
+    path = tmp_path / "r.csv"
+    path.write_text("\n".join(lines))
+    recording = read_recording(package_recording(images, path, "IT", tmp_path / "r.nc"))
+    assert list(recording["neuroid_id"].values) == ["a", "b", "c"]
+    assert recording.attrs["averaged"] is True
+    assert_holds(recording, counts)
+
+
+def test_csv_with_repetitions_and_minus_one(images, counts, tmp_path):
+    lines = ["stimulus_id,a,b,c"]
+    for repetition in range(N_REPETITIONS):
+        for number in range(N_STIMULI):
+            lines.append(",".join([f"im{number}", *map(str, counts[:, number, repetition])]))
+    path = tmp_path / "r.csv"
+    path.write_text("\n".join(lines) + "\n")
+    recording = read_recording(package_recording(images, path, "IT", tmp_path / "r.nc"))
+    assert recording.attrs["averaged"] is False
+    assert_holds(recording, counts)
+
+
+def test_csv_of_fractions_keeps_negative_ones(images, tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("a,b\n" + "".join(f"-1,{number}.5\n" for number in range(N_STIMULI)))
+    recording = read_recording(package_recording(images, path, "IT", tmp_path / "r.nc"))
+    np.testing.assert_array_equal(recording.values[:, 0], -1.0)
+
+
+def test_further_arrays_and_ids(images, counts, tmp_path):
+    order = np.array([4, 2, 0, 1, 3])
+    path = write(
+        tmp_path / "c.npz",
+        counts=counts[:, order],
+        stimulus_id=np.array([f"im{number}" for number in order]),
+        object_name=np.array([b"cat", b"dog", b"cat", b"dog", b"007"]),
+        brightness=np.arange(5.0),
+        animal=np.array(["Chabo", "Tito", "Tito"]),
+        depth=np.array([3, 1, 2]),
+    )
+    recording = read_recording(package_recording(images, path, "IT", tmp_path / "r.nc"))
+    assert_holds(recording, counts)
+    by_id = recording.attrs["stimulus_set"].set_index("stimulus_id")
+    assert by_id.loc["im3", "object_name"] == "007"
+    assert by_id.loc["im0", "brightness"] == 2.0
+    assert list(recording["animal"].values) == ["Chabo", "Tito", "Tito"]
+    assert list(recording["depth"].values) == [3, 1, 2]
+
+
+def test_as_many_stimuli_as_neuroids(image_writer, tmp_path):
+    image_writer(tmp_path / "images", ["a.png", "b.png", "c.png"])
+    arrays = {
+        "responses": np.eye(3),
+        "object_name": np.array(["x", "y", "z"]),
+        "animal": np.array(["p", "p", "q"]),
+    }
+    path = write(tmp_path / "c.npz", **arrays, mood=np.arange(3))
+    with pytest.raises(
+        InputError, match=r"'mood'.*as many stimuli as neuroids \(3\).*stimulus\.mood or neuroid\.mood"
+    ):
+        package_recording(tmp_path / "images", path, "IT", tmp_path / "r.nc")
+    path = write(tmp_path / "d.npz", **arrays, **{"neuroid.mood": np.arange(3), "stimulus.hue": np.arange(3)})
+    recording = read_recording(package_recording(tmp_path / "images", path, "IT", tmp_path / "r.nc"))
+    assert list(neuroid_coordinates(recording)) == ["neuroid_id", "region", "animal", "mood"]
+    assert set(recording.attrs["stimulus_set"].columns) == {"stimulus_id", "object_name", "hue"}
+
+
+def test_zip_ignores_hidden_files(images, counts, tmp_path):
+    archive = tmp_path / "i.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        for path in images.iterdir():
+            target.write(path, f"stimuli/{path.name}")
+        target.writestr("__MACOSX/stimuli/._im0.png", "x")
+        target.writestr("stimuli/.DS_Store", "x")
+    responses = write(tmp_path / "c.npz", counts=counts)
+    recording = read_recording(package_recording(archive, responses, "IT", tmp_path / "r.nc"))
+    assert_holds(recording, counts)
+
+
+def test_existing_recording(images, counts, tmp_path):
+    responses, out = write(tmp_path / "c.npz", counts=counts), tmp_path / "r.nc"
+    package_recording(images, responses, "IT", out)
+    before = out.stat().st_mtime_ns
+    package_recording(images, responses, "IT", out)
+    assert out.stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="exists and holds another recording"):
+        package_recording(images, responses, "V4", out)
+    out.write_bytes(b"other")
+    with pytest.raises(InputError, match="exists and is no whole recording"):
+        package_recording(images, responses, "IT", out)
+    assert out.read_bytes() == b"other"
+
+
+def refused(tmp_path, images, message, arrays, region="IT", out="r.nc"):
+    with pytest.raises(InputError, match=message) as caught:
+        package_recording(images, write(tmp_path / "bad.npz", **arrays), region, tmp_path / out)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("r.*"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"counts": np.ones((3, 4, 2))}, "holds 5 images, but .* has 4 stimuli"),
+        ({"counts": np.ones((3, 5))}, r"counts has shape \(3, 5\), not \(neuroid, stimulus, repetition\)"),
+        ({"responses": np.ones((5, 3, 2))}, r"responses has shape \(5, 3, 2\), not \(stimulus, neuroid\)"),
+        ({"rates": np.ones((5, 3))}, "must hold either responses .* it has rates"),
+        ({"responses": np.ones((5, 3)), "counts": np.ones((3, 5, 2))}, "must hold either"),
+        ({"responses": np.full((5, 3), "x")}, "not numbers"),
+        ({"responses": np.full((5, 3), np.inf)}, "15 infinite values"),
+        ({"responses": np.full((5, 3), np.nan)}, "all 15 values are missing"),
+        ({"responses": np.full((5, 3), -2)}, r"below -1 \(down to -2\)"),
+        ({"responses": np.ones((5, 3)), "object_name": np.arange(4)}, r"object_name .*\(4,\).*5 stimuli"),
+        ({"responses": np.ones((5, 3)), "animal": np.arange(5)}, r"animal .*\(5,\).*3 neuroids"),
+        ({"responses": np.ones((5, 3)), "odd": np.arange(7)}, r"'odd'.*\(7,\).*5 stimuli and 3 neuroids"),
+        ({"responses": np.ones((5, 3)), "region": ["IT"] * 3}, "region is given twice"),
+        ({"responses": np.ones((5, 3)), "neuroid_id": ["a", "b", "a"]}, r"1 neuroid ids \(a\) occur twice"),
+        (
+            {"responses": np.ones((5, 3)), "stimulus_id": ["im0", "im1", "im2", "im3", "im9"]},
+            r"1 stimulus ids \(im9\) of .* have no image and 1 images \(im4\)",
+        ),
+        (
+            {"responses": np.ones((5, 3)), "stimulus_id": ["im0", "im1", "im2", "im3", "im3.png"]},
+            r"1 stimulus ids \(im3\) occur twice",
+        ),
+        (
+            {"responses": np.array([[1.0]] * 3 + [[np.nan]] * 2)},
+            r"2 images \(im3, im4\) have no response",
+        ),
+        ({"responses": np.array([[{}]] * 5, dtype=object)}, "cannot read .* as responses"),
+    ],
+)
+def test_faulty_arrays(tmp_path, images, arrays, message):
+    refused(tmp_path, images, message, arrays)
+
+
+def test_faulty_region_and_out(tmp_path, images):
+    good = {"responses": np.ones((5, 3))}
+    refused(tmp_path, images, "region 'I-T' must be letters and digits", good, region="I-T")
+    refused(tmp_path, images, "no region is given", good, region=None)
+    refused(tmp_path, images, r"must end in \.nc", good, out="r.h5")
+
+
+def test_region_from_the_file(tmp_path, images):
+    path = write(tmp_path / "a.npz", responses=np.ones((5, 3)), region=np.array(["IT", "V4", "IT"]))
+    recording = read_recording(package_recording(images, path, None, tmp_path / "r.nc"))
+    assert list(recording["region"].values) == ["IT", "V4", "IT"]
+
+
+def test_faulty_images(tmp_path, images):
+    good = {"responses": np.ones((5, 3))}
+    whole = (images / "im2.png").read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no image at all"):
+        (images / "im2.png").write_bytes(damaged)
+        refused(tmp_path, images, r"cannot read the image im2\.png", good)
+    Image.new("RGB", (4, 4)).save(images / "im2.png")
+    Image.new("RGB", (4, 4)).save(images / "im3.jpg")
+    refused(tmp_path, images, r"1 image names \(im3\) occur twice", good)
+    refused(tmp_path, tmp_path / "nowhere", "no stimuli at", good)
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path, tmp_path / "empty", "no images in", good)
+    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 half a zip")
+    refused(tmp_path, tmp_path / "bad.zip", "as a zip of images", good)
+
+
+def test_order_of_numbers_without_zeros(tmp_path, image_writer):
+    image_writer(tmp_path / "images", ["im1.png", "im2.png", "im10.png"])
+    arrays = {"responses": np.ones((3, 2))}
+    refused(tmp_path, tmp_path / "images", "im10 comes before im2.*pad the numbers", arrays)
+    path = write(tmp_path / "a.npz", **arrays, stimulus_id=["im1", "im2", "im10"])
+    package_recording(tmp_path / "images", path, "IT", tmp_path / "r.nc")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n1,x\n1,2\n1,2\n1,2\n", "line 3, column 'b': 'x' is no number"),
+        ("a,b\n1,2\n1\n", "line 3 has 1 fields, the header has 2"),
+        ("a,b\n", "no lines below the header"),
+        ("a,a\n" + "1,2\n" * 5, r"neuroid ids \(a\) occur twice"),
+        ("a,b\n" + "1,2\n" * 4, "holds 5 images, but .* has 4 stimuli"),
+    ],
+)
+def test_faulty_csv(tmp_path, images, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        package_recording(images, tmp_path / "a.csv", "IT", tmp_path / "r.nc")
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "h5"])
+def test_truncated_responses(tmp_path, images, kind):
+    path = tmp_path / f"a.{kind}"
+    if kind == "h5":
+        with h5py.File(path, "w") as target:
+            target["responses"] = np.ones((5, 3))
+    else:
+        (np.save if kind == "npy" else lambda path, array: np.savez(path, responses=array))(
+            path, np.ones((5, 3))
+        )
+    whole = path.read_bytes()
+    for size in (0, 20, len(whole) // 2, len(whole) - 8):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="as responses"):
+            package_recording(images, path, "IT", tmp_path / "r.nc")
+
+
+def test_missing_or_unknown_file(tmp_path, images):
+    with pytest.raises(InputError, match="no responses at"):
+        package_recording(images, tmp_path / "none.npz", "IT", tmp_path / "r.nc")
+    (tmp_path / "a.mat").write_bytes(b"")
+    with pytest.raises(InputError, match=r"cannot read \.mat; give \.npz, \.npy, \.csv, \.h5"):
+        package_recording(images, tmp_path / "a.mat", "IT", tmp_path / "r.nc")
+
+
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the real recordings (../shared/recordings) are not here")
+def test_macaque_v4(tmp_path):
+    folder = RECORDINGS / "macaque_v4_cowley2023"
+    out = package_recording(folder / "images.zip", folder / "counts.npz", "V4", tmp_path / "v4.nc")
+    recording = read_recording(out)
+    raw = np.load(folder / "counts.npz")
+    counts = raw["counts"].astype(float)
+    counts[counts < 0] = np.nan
+    expected = np.nanmean(counts, axis=2).T
+    averaged = average_repetitions(recording)
+    assert list(averaged["stimulus_id"].values) == [f"image{number:04d}" for number in range(1, 641)]
+    np.testing.assert_allclose(averaged.values, expected, rtol=1e-12)
+    np.testing.assert_array_equal(averaged["object_name"].values, raw["object_name"])
+    present = (~np.isnan(counts)).any(axis=0).sum(axis=1)
+    np.testing.assert_array_equal(repetitions_per_stimulus(recording), present)
+    rows = [int(key[5:]) - 1 for key in recording["stimulus_id"].values]
+    np.testing.assert_array_equal(recording.values, counts[:, rows, recording["repetition"].values].T)
