@@ -28,8 +28,6 @@ from itprobe.metrics import DEFAULT_SEED, HeldOut, gram_matrix
 from itprobe.models import Candidate, load_candidate, parse_candidate, record_activations
 from itprobe.provenance import per_neuroid, provenance
 
-BATCH_SIZE = 32
-
 
 @dataclass(frozen=True)
 class ScoredLayer:
@@ -201,7 +199,7 @@ def score_requests(
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), monotonic()
         candidate = request.candidate
         stimuli = bench.target.stimulus_set
-        with record_activations(candidate, stimuli, request.layers, BATCH_SIZE) as activations:
+        with record_activations(candidate, stimuli, request.layers) as activations:
             for layer in request.layers:
                 evaluation = bench.evaluate_gram(
                     gram_matrix(activations[layer]), activations.stimulus_ids, seed, layer

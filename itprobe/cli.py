@@ -72,12 +72,18 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="append",
         default=[],
         metavar="L",
-        help="layer for models that name none: a module's name, NAME~pool4, 'blocks' (default) or 'all'; may be repeated",
+        help="layer for models that name none: NAME, NAME~pool4, 'blocks' (default) or 'all'; may be repeated",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
-    parser.add_argument("--seed", type=_seed, default=1, help="of splits and bootstrap (default 1, Brain-Score's)")
-    parser.add_argument("--results", default=DEFAULT_RESULTS, metavar="DIR", help=f"default {DEFAULT_RESULTS}")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON lines instead of a table")
+    parser.add_argument(
+        "--seed", type=_seed, default=1, help="of splits and bootstrap (default 1, Brain-Score's)"
+    )
+    parser.add_argument(
+        "--results", default=DEFAULT_RESULTS, metavar="DIR", help=f"default {DEFAULT_RESULTS}"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the results as JSON lines instead of a table"
+    )
     parser.set_defaults(run=run_score)
 
 
@@ -98,7 +104,9 @@ def _add_recording(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     describe.set_defaults(run=run_describe)
 
     package = actions.add_parser("package", help="make a recording from images and an array of responses")
-    package.add_argument("--stimuli", required=True, metavar="DIR|ZIP", help="images; name order = stimulus order")
+    package.add_argument(
+        "--stimuli", required=True, metavar="DIR|ZIP", help="images; name order = stimulus order"
+    )
     package.add_argument("--responses", required=True, metavar="FILE", help=".npz, .npy, .csv or .h5")
     package.add_argument("--region", required=True, help="e.g. IT")
     package.add_argument("--out", required=True, metavar="R.nc")
@@ -173,7 +181,8 @@ def run_describe(options: argparse.Namespace) -> None:
     from itprobe.data import contact_sheet, describe_recording, load_recording
 
     assembly = load_recording(options.recording)
-    print(describe_recording(assembly, recording_reliability(assembly)))
+    reliability = recording_reliability(assembly)
+    print(describe_recording(assembly, reliability.rho if reliability else None))
     if options.contact_sheet:
         print(f"contact sheet: {contact_sheet(assembly.attrs['stimulus_set'], options.contact_sheet)}")
 

@@ -24,7 +24,9 @@ def test_parts(text, recording, region, split):
     assert parse_benchmark(text) == BenchmarkId(recording, region, "ridge", split)
 
 
-names = st.sampled_from(sorted(RECORDING_NAMES.values())) | st.from_regex(r"[\w/.#-]{1,20}\.nc", fullmatch=True)
+names = st.sampled_from(sorted(RECORDING_NAMES.values())) | st.from_regex(
+    r"[\w/.#-]{1,20}\.nc", fullmatch=True
+)
 
 
 @given(names, st.from_regex(r"[A-Za-z0-9]{1,5}", fullmatch=True), st.sampled_from(sorted(SPLITS)))

@@ -1,0 +1,223 @@
+"""What is scored: anything that turns stimuli into rows of features."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from itprobe.errors import InputError
+from itprobe.models.layers import TracedModule, all_layers, block_layers, check_traced_layer, trace
+from itprobe.models.preprocessing import Preprocessing
+from itprobe.models.stream import check_finite, choose_device, image_batches, recorded_forward, stimulus_ids
+from itprobe.progress import progress_bar
+
+if TYPE_CHECKING:
+    from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
+
+Track = Literal["frozen", "control"]
+Batch = tuple[slice, dict[str, np.ndarray]]
+
+
+class Candidate(ABC):
+    """A named source of features, layer by layer.
+
+    Attributes
+    ----------
+    identifier : str
+        ``NAME[@WEIGHTS]``, without a layer.
+    track : {"frozen", "control"}
+        Networks are frozen; pixels and stimulus metadata are controls.
+    weights_sha256 : str or None
+        Digest of the architecture and the weights; None for controls.
+    preprocessing : Preprocessing or None
+        None where no image is looked at.
+    batch_size : int
+        Stimuli at a time unless a caller says otherwise.
+    """
+
+    batch_size = 64
+
+    def __init__(
+        self,
+        identifier: str,
+        track: Track,
+        weights_sha256: str | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        self.identifier = identifier
+        self.track = track
+        self.weights_sha256 = weights_sha256
+        self.preprocessing = preprocessing
+
+    @property
+    def from_images(self) -> bool:
+        """Whether the features depend on the images alone (a digest of the images then identifies them)."""
+        return self.preprocessing is not None
+
+    @abstractmethod
+    def layers(self, which: Literal["all", "blocks"] = "all") -> list[str]:
+        """Names of the layers, in order of execution."""
+
+    @abstractmethod
+    def check_layer(self, name: str) -> None:
+        """Raise `InputError` with the nearest names if there is no layer `name`, or it cannot be pooled."""
+
+    @abstractmethod
+    def _batches(
+        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int
+    ) -> Iterator[Batch]:
+        """Features (b, p) float32 of checked layers."""
+
+    def stream(
+        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int | None = None
+    ) -> Iterator[Batch]:
+        """Features of several layers, batch by batch, from one pass over the stimuli.
+
+        Parameters
+        ----------
+        stimulus_set : StimulusSet
+            n stimuli with ``stimulus_id``, and ``stimulus_paths`` where images are needed.
+        layers : sequence of str
+            As `check_layer` takes them; a name given twice counts once.
+        batch_size : int, optional
+            Stimuli at a time (the candidate's own by default); it does not change the features beyond
+            rounding.
+
+        Yields
+        ------
+        (slice, dict of str to np.ndarray)
+            Rows of the stimulus set and, per layer, their features (b, p), float32. What is not the
+            stimulus axis of a layer's output is flattened in its own order.
+
+        Raises
+        ------
+        InputError
+            If a layer is unknown, an image cannot be read, features are NaN or infinite, or their
+            number changes between batches.
+        """
+        names = list(dict.fromkeys(layers))
+        if not names:
+            raise InputError(f"no layer of {self.identifier} was asked for; name one, or 'all'")
+        size = self.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise InputError(f"the batch size must be at least 1, not {size}")
+        for name in names:
+            self.check_layer(name)
+        ids = stimulus_ids(stimulus_set)
+        widths: dict[str, int] = {}
+        with progress_bar(len(ids), self.identifier, "image") as bar:
+            for rows, features in self._batches(stimulus_set, names, size):
+                for name, values in features.items():
+                    self._check_batch(name, values, ids[rows], widths)
+                yield rows, features
+                bar.update(rows.stop - rows.start)
+
+    def _check_batch(self, name: str, values: np.ndarray, ids: np.ndarray, widths: dict[str, int]) -> None:
+        width = widths.setdefault(name, values.shape[1])
+        if values.shape != (len(ids), width):
+            raise InputError(
+                f"layer {name!r} of {self.identifier} gives {values.shape} features for {len(ids)} stimuli "
+                f"where earlier batches had {width} per stimulus; choose a layer of fixed size"
+            )
+        check_finite(values, name, self.identifier, ids)
+
+
+class NetworkCandidate(Candidate):
+    """A torch network whose layers are read with forward hooks, always in evaluation mode.
+
+    Parameters
+    ----------
+    identifier : str
+    module : nn.Module
+        Moved to the device and switched to ``eval()``: hand over a copy of what must not change.
+    preprocessing : Preprocessing
+        The one that belongs to the weights.
+    weights_sha256 : str
+    device : torch.device or str
+        ``auto`` takes cuda, else mps, else cpu.
+    """
+
+    preprocessing: Preprocessing
+
+    def __init__(
+        self,
+        identifier: str,
+        module: nn.Module,
+        preprocessing: Preprocessing,
+        weights_sha256: str,
+        device: torch.device | str = "auto",
+    ) -> None:
+        super().__init__(identifier, "frozen", weights_sha256, preprocessing)
+        self.device = choose_device(device) if isinstance(device, str) else device
+        self.module = module.float().eval().to(self.device)
+        # On a CPU, temporary tensors above the allocator's threshold (32 MB) are mapped anew each time and
+        # the time goes into page faults (efficientnet_lite0, two cores: 9-14 ms an image in batches of 4,
+        # 50 ms in batches of 64).
+        self.batch_size = 4 if self.device.type == "cpu" else 64
+
+    @cached_property
+    def traced(self) -> dict[str, TracedModule]:
+        """What a dry run on two images of noise saw of every module, in order of execution.
+
+        Raises
+        ------
+        InputError
+            If the network cannot take images of its preprocessing's size.
+        """
+        noise = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
+        images = torch.stack([self.preprocessing(Image.fromarray(image)) for image in noise])
+        try:
+            traced = trace(self.module, images.to(self.device))
+        except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            shape = " x ".join(map(str, images.shape[1:]))
+            raise InputError(
+                f"{self.identifier} fails on images of {shape} ({reason}); "
+                "give the size that it takes with its preprocessing"
+            ) from error
+        if not traced:
+            raise InputError(f"{self.identifier} has no module that gives one row of features per image")
+        return traced
+
+    def layers(self, which: Literal["all", "blocks"] = "all") -> list[str]:
+        """Blocks, or computational leaves and blocks, in order of execution.
+
+        `check_layer` accepts more: any module that runs and gives one row per image.
+        """
+        chosen = block_layers if which == "blocks" else all_layers
+        return chosen(self.module, self.traced)
+
+    def check_layer(self, name: str) -> None:  # noqa: D102
+        check_traced_layer(name, self.traced, self.identifier)
+
+    def _batches(
+        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int
+    ) -> Iterator[Batch]:
+        self.module.eval()
+        for rows, images in image_batches(stimulus_set, self.preprocessing, batch_size):
+            outputs = recorded_forward(self.module, images.to(self.device), layers)
+            yield rows, {name: outputs[name].flatten(1).cpu().numpy() for name in layers}
+
+
+def private_copy(module: nn.Module) -> nn.Module:
+    """Deep copy of a user's module, so that its mode, device and later training stay its own.
+
+    Raises
+    ------
+    InputError
+        If the module cannot be copied.
+    """
+    try:
+        return copy.deepcopy(module)
+    except (RuntimeError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"the {type(module).__name__} object cannot be copied ({reason}); "
+            "name it as path/to/file.py::factory instead"
+        ) from None

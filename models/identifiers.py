@@ -1,0 +1,102 @@
+"""Candidate ids: ``NAME[@WEIGHTS][:LAYER]``, and the names of layers."""
+
+import re
+from dataclasses import dataclass
+
+from itprobe.errors import InputError
+
+FITTED = ("convnet", "dual_task", "autoencoder")
+FITTED_ON_BACKBONE = ("combined", "readout", "finetuned")
+_POOLED = re.compile(r"pool([1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class CandidateId:
+    """A parsed candidate id.
+
+    Attributes
+    ----------
+    name : str
+        The source and the model, e.g. ``torchvision/resnet50`` or ``path/to/file.py::factory``.
+    weights : str or None
+        ``random``, ``random-SEED``, a name the source knows, or a path; None means the source's own.
+    layer : str or None
+        A layer as `parse_layer` reads it.
+    """
+
+    name: str
+    weights: str | None = None
+    layer: str | None = None
+
+    @property
+    def identifier(self) -> str:
+        """The id without its layer: ``NAME[@WEIGHTS]``."""
+        return self.name if self.weights is None else f"{self.name}@{self.weights}"
+
+    def __str__(self) -> str:
+        return self.identifier if self.layer is None else f"{self.identifier}:{self.layer}"
+
+
+@dataclass(frozen=True)
+class LayerName:
+    """A module's name and, where its output is spatially pooled, the side of the pooled map."""
+
+    module: str
+    pool: int | None = None
+
+    def __str__(self) -> str:
+        return self.module if self.pool is None else f"{self.module}~pool{self.pool}"
+
+
+def parse_candidate(text: str) -> CandidateId:
+    """Split a candidate id into name, weights and layer.
+
+    ``::`` (a factory in a Python file) is read first, then ``+`` (a fitted candidate on a backbone),
+    then the layer after the last ``:``, then the weights after ``@``. A path before ``::`` may hold
+    any of the other signs; a path to weights must not hold ``:``.
+
+    Raises
+    ------
+    InputError
+        If a part is empty, or the id names a fitted candidate (trained on responses), which this
+        version does not have.
+    """
+    _refuse_fitted(text)
+    path, separator, rest = text.partition("::")
+    if not separator:
+        path, rest = "", text
+    head, colon, layer = rest.rpartition(":")
+    if not colon:
+        head, layer = rest, ""
+    name, at, weights = head.partition("@")
+    for part, sign, what in ((layer, colon, "layer after ':'"), (weights, at, "weights after '@'")):
+        if sign and not part:
+            raise InputError(f"candidate {text!r}: the {what} is empty; write NAME[@WEIGHTS][:LAYER]")
+    if not name or (separator and not path):
+        raise InputError(f"candidate {text!r}: the name is empty; write NAME[@WEIGHTS][:LAYER]")
+    return CandidateId(path + separator + name, weights or None, layer or None)
+
+
+def parse_layer(text: str) -> LayerName:
+    """Split ``NAME[~poolSIDE]`` into the module's name and the side of the pooled map.
+
+    Raises
+    ------
+    InputError
+        If what follows ``~`` is not ``pool`` and a positive number.
+    """
+    module, tilde, suffix = text.partition("~")
+    match = _POOLED.fullmatch(suffix)
+    if not module or (tilde and match is None):
+        raise InputError(f"layer {text!r} cannot be read; write NAME, NAME~pool4 or NAME~pool1")
+    return LayerName(module, int(match.group(1)) if match else None)
+
+
+def _refuse_fitted(text: str) -> None:
+    prefix, plus, _ = text.partition("+")
+    name = re.split(r"[@:]", text, maxsplit=1)[0]
+    if name in FITTED or (plus and prefix in FITTED_ON_BACKBONE):
+        raise InputError(
+            f"candidate {text!r}: fitted candidates (trained on responses) are not part of this version; "
+            "score a frozen candidate such as efficientnet_lite0:_blocks.12"
+        )

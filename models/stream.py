@@ -1,0 +1,201 @@
+"""Stimuli through a network in batches: images are decoded ahead, layers are copied as they come."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from itprobe.errors import InputError, unknown_name
+from itprobe.models.identifiers import LayerName, parse_layer
+from itprobe.models.layers import first_tensor
+from itprobe.models.preprocessing import Preprocessing, read_image
+
+if TYPE_CHECKING:
+    from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
+
+_BATCHES_AHEAD = 2
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn ``auto`` into cuda, else mps, else cpu; check any other name.
+
+    Raises
+    ------
+    InputError
+        If torch does not know the device or cannot use it here.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, usable in available.items() if usable))
+    kind = name.partition(":")[0]
+    if kind not in available:
+        raise unknown_name("device", name, ["auto", *available])
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"unknown device: {name!r}; write e.g. cpu, cuda or cuda:1") from None
+    if not available[kind] or (kind == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise InputError(f"device {name!r} is not available here; use --device auto or cpu")
+    return device
+
+
+def stimulus_ids(stimulus_set: "StimulusSet") -> np.ndarray:
+    """Ids of the stimuli as texts (n,), in order.
+
+    Raises
+    ------
+    InputError
+        If there is no column ``stimulus_id``, no stimulus, or an id occurs twice.
+    """
+    if "stimulus_id" not in stimulus_set.columns:
+        columns = ", ".join(map(str, stimulus_set.columns))
+        raise InputError(f"the stimulus set has no column 'stimulus_id'; its columns: {columns}")
+    ids = stimulus_set["stimulus_id"].astype(str)
+    if not len(ids):
+        raise InputError("the stimulus set is empty")
+    twice = list(ids[ids.duplicated()].unique())
+    if twice:
+        raise InputError(f"{len(twice)} stimulus ids occur more than once, e.g. {', '.join(twice[:3])}")
+    return ids.to_numpy(dtype=str)
+
+
+def image_batches(
+    stimulus_set: "StimulusSet", preprocessing: Preprocessing, batch_size: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Prepared images (b, channel, height, width) in the order of the stimulus set.
+
+    A few threads decode the next batches while the caller works on this one.
+
+    Raises
+    ------
+    InputError
+        If a stimulus has no image or its image cannot be read.
+    """
+    ids = list(stimulus_set["stimulus_id"])
+    paths = _paths(stimulus_set, ids)
+
+    def prepared(row: int) -> torch.Tensor:
+        return preprocessing(read_image(paths[row], ids[row]))
+
+    pending: deque[tuple[slice, list[Future[torch.Tensor]]]] = deque()
+    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+    try:
+        for start in range(0, len(ids), batch_size):
+            rows = slice(start, min(start + batch_size, len(ids)))
+            pending.append((rows, [pool.submit(prepared, row) for row in range(rows.start, rows.stop)]))
+            if len(pending) > _BATCHES_AHEAD:
+                yield _stacked(*pending.popleft())
+        while pending:
+            yield _stacked(*pending.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def recorded_forward(
+    module: nn.Module, images: torch.Tensor, layers: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """One forward pass that copies the outputs of several layers, pooled where their names say so.
+
+    A layer that runs several times is recorded at its last call. Outputs are copied inside the hook:
+    later in-place operations would change them. On a GPU, float32 stays float32 (no tf32).
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        (b, channel, height, width) on the module's device.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Layer -> (b, ...) float32 on the module's device.
+    """
+    outputs: dict[str, torch.Tensor] = {}
+    with _hooked(module, layers, outputs), torch.inference_mode(), _full_precision(images.device):
+        try:
+            module(images)
+        except torch.OutOfMemoryError:
+            raise InputError(
+                f"{images.device} has too little memory for {len(images)} images at once; "
+                "use a smaller batch size"
+            ) from None
+    return outputs
+
+
+def copy_output(layer: LayerName, output: Any) -> torch.Tensor:
+    """Copy of the first tensor of a module's output as float32, pooled where `layer` says so."""
+    tensor = first_tensor(output)
+    if tensor is None:
+        raise InputError(f"layer {str(layer)!r} gives no tensor; choose another layer")
+    if layer.pool is not None:
+        return adaptive_avg_pool2d(tensor.float(), layer.pool)
+    return tensor.detach().to(torch.float32, copy=True)
+
+
+def check_finite(values: np.ndarray, layer: str, candidate: str, ids: np.ndarray) -> None:
+    """Raise `InputError` naming layer and first stimulus if (b, p) `values` hold NaN or infinity."""
+    if np.isfinite(values).all():
+        return
+    bad = ids[~np.isfinite(values).all(axis=1)]
+    raise InputError(
+        f"layer {layer!r} of {candidate} gives NaN or infinite activations for {len(bad)} stimuli of a "
+        f"batch, first {str(bad[0])!r}; check the weights and the image, or choose another layer"
+    )
+
+
+@contextmanager
+def _hooked(module: nn.Module, layers: Sequence[str], outputs: dict[str, torch.Tensor]) -> Iterator[None]:
+    modules = dict(module.named_modules())
+
+    def keep(layer: LayerName, output: Any) -> None:
+        outputs[str(layer)] = copy_output(layer, output)
+
+    handles = [
+        modules[layer.module].register_forward_hook(
+            lambda _module, _inputs, output, layer=layer: keep(layer, output)
+        )
+        for layer in map(parse_layer, layers)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _full_precision(device: torch.device) -> Any:
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+def _paths(stimulus_set: "StimulusSet", ids: list[Any]) -> list[str | Path]:
+    known = getattr(stimulus_set, "stimulus_paths", None) or {}
+    without = [str(stimulus_id) for stimulus_id in ids if stimulus_id not in known]
+    if without:
+        raise InputError(
+            f"{len(without)} of {len(ids)} stimuli have no image file in the stimulus set, "
+            f"e.g. {', '.join(without[:3])}"
+        )
+    return [known[stimulus_id] for stimulus_id in ids]
+
+
+def _stacked(rows: slice, futures: list[Future[torch.Tensor]]) -> tuple[slice, torch.Tensor]:
+    images = [future.result() for future in futures]
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) > 1:
+        raise InputError(
+            f"the preprocessing gives images of different shapes ({shapes}); let it resize them to one size"
+        )
+    return rows, torch.stack(images)

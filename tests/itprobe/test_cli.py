@@ -1,0 +1,242 @@
+"""The command line: what it prints, and one clear line with exit code 2 for each kind of bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from itprobe.cli import main
+
+FAST = "efficientnet_lite0@random:_blocks.0~pool1"
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process; gives exit code, stdout, stderr."""
+
+    def run(*arguments):
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = error.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refused(run):
+    """Run, and assert that the input is refused with one line; gives the line."""
+
+    def refused(*arguments):
+        code, out, err = run(*arguments)
+        lines = [line for line in err.splitlines() if line.startswith("itprobe: ")]
+        assert code == 2, err
+        assert len(lines) == 1
+        assert "Traceback" not in err
+        assert out == ""
+        return lines[0]
+
+    return refused
+
+
+def test_score_prints_the_ranking_and_writes_files(run, planted_file, tmp_path):
+    out_dir = tmp_path / "out"
+    code, out, _ = run(
+        "score", "pixels", "object_onehot", "--benchmark", f"{planted_file}#IT-ridge", "--results", out_dir
+    )
+    assert code == 0
+    assert "pixels" in out
+    assert "95% interval" in out
+    assert str(out_dir / "ranking.png") in out
+    assert len(list(out_dir.glob("*.json"))) == len(list(out_dir.glob("*.nc"))) == 2
+
+
+def test_json_output_is_one_result_a_line(run, planted_file, tmp_path):
+    code, out, _ = run(
+        *("score", "object_onehot", "--benchmark", f"{planted_file}#IT-ridge.course", "--seed", 2),
+        *("--results", tmp_path / "out", "--json"),
+    )
+    assert code == 0
+    (result,) = map(json.loads, out.splitlines())
+    assert result["split"]["name"] == "course"
+    assert result["split"]["seed"] == 2
+
+
+@pytest.mark.parametrize("what", ["models", "benchmarks", "recordings", "mappings"])
+def test_lists(run, what):
+    code, out, _ = run("list", what)
+    assert code == 0
+    expected = {
+        "models": "efficientnet_lite0",
+        "benchmarks": "MajajHong2015public.IT-ridge",
+        "recordings": "NX414",
+        "mappings": "ridge",
+    }
+    assert expected[what] in out
+
+
+def test_names_are_corrected(refused, planted_file):
+    benchmark = ("--benchmark", f"{planted_file}#IT-ridge")
+    assert "efficientnet_lite0" in refused("score", "efficientnet_lite", *benchmark)
+    assert "mean resnet50" in refused("score", "torchvision/resnet5", *benchmark)
+    assert "_blocks.12" in refused("score", "efficientnet_lite0@random:_block.12", *benchmark)
+    assert "mean simulated_small" in refused("score", "pixels", "--benchmark", "simulated_smal.IT-ridge")
+    assert "has no neuroid of region" in refused("score", "pixels", "--benchmark", f"{planted_file}#V4-ridge")
+    assert "simulated_small" in refused("recording", "describe", "simulated_smal")
+
+
+def test_missing_and_truncated_recordings(refused, planted_file, tmp_path):
+    assert "nothere.nc" in refused("score", "pixels", "--benchmark", f"{tmp_path}/nothere.nc#IT-ridge")
+    content = Path(planted_file).read_bytes()
+    for name, part in (("short.nc", content[: len(content) // 2]), ("tiny.h5", b"\x89HDF")):
+        (tmp_path / name).write_bytes(part)
+        assert name in refused("recording", "describe", tmp_path / name)
+
+
+def test_files_with_factories(refused, planted_file, tmp_path):
+    benchmark = ("--benchmark", f"{planted_file}#IT-ridge")
+    source = tmp_path / "mine.py"
+    source.write_text("def make():\n    raise RuntimeError('no luck')\n\nvalue = 3\n")
+    assert "no luck" in refused("score", f"{source}::make", *benchmark)
+    assert "make" in refused("score", f"{source}::mak", *benchmark)
+    assert "nofile.py" in refused("score", f"{tmp_path}/nofile.py::make", *benchmark)
+
+
+def test_nan_activations_name_layer_and_stimulus(refused, planted_file, tmp_path):
+    source = tmp_path / "mine.py"
+    source.write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.log = torch.nn.Flatten()\n"
+        "    def forward(self, x):\n"
+        "        return self.log(torch.log(x * 0 - 1))\n"
+        "def make():\n"
+        "    return Net()\n"
+    )
+    line = refused("score", f"{source}::make:log", "--benchmark", f"{planted_file}#IT-ridge")
+    assert "log" in line
+    assert "im000" in line
+
+
+def test_images_that_changed_or_cannot_be_read(refused, planted_file, tmp_path):
+    stimuli = Path(planted_file).parent / "planted.stimuli"
+    damaged = next(stimuli.rglob("im003.png"))
+    damaged.write_bytes(b"no image")
+    assert "planted.stimuli" in refused("score", "pixels", "--benchmark", f"{planted_file}#IT-ridge")
+    np.save(tmp_path / "responses.npy", np.random.default_rng(0).normal(size=(120, 3)))
+    arguments = ("--responses", tmp_path / "responses.npy", "--region", "IT", "--out", tmp_path / "new.nc")
+    assert "im003.png" in refused("recording", "package", "--stimuli", damaged.parent, *arguments)
+    assert not (tmp_path / "new.nc").exists()
+
+
+def test_unwritable_results(refused, planted_file, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    line = refused(
+        "score", "pixels", "--benchmark", f"{planted_file}#IT-ridge", "--results", blocked / "results"
+    )
+    assert str(blocked) in line
+
+
+def test_weights_that_cannot_be_loaded(refused, planted_file, tmp_path):
+    import torch
+
+    benchmark = ("--benchmark", f"{planted_file}#IT-ridge")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    assert "missing" in refused("score", f"torchvision/resnet18@{tmp_path}/other.pth:layer1", *benchmark)
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
+    assert "state" in refused("score", f"torchvision/resnet18@{tmp_path}/whole.pth:layer1", *benchmark)
+    assert "none.pth" in refused("score", f"torchvision/resnet18@{tmp_path}/none.pth:layer1", *benchmark)
+
+
+def test_too_few_stimuli_and_no_repetitions(run, refused, plant, tmp_path):
+    from itprobe.data import save_recording
+
+    save_recording(plant.assembly(plant.trials()[:15], tmp_path / "few"), tmp_path / "few.nc")
+    assert "at least 20 stimuli" in refused(
+        "score", "object_onehot", "--benchmark", f"{tmp_path}/few.nc#IT-ridge"
+    )
+    save_recording(plant.assembly(plant.trials()[:, :1], tmp_path / "once"), tmp_path / "once.nc")
+    code, out, _ = run(
+        *("score", "object_onehot", "--benchmark", f"{tmp_path}/once.nc#IT-ridge"),
+        *("--results", tmp_path / "out"),
+    )
+    assert code == 0
+    assert "no ceiling" in out
+
+
+def test_package_and_describe(run, refused, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(30):
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / f"im{k:02d}.png")
+    counts = rng.poisson(5, size=(4, 30, 5)).astype(np.int16)
+    counts[0, 0, 0] = -1
+    np.savez(tmp_path / "counts.npz", counts=counts)
+    package = ("recording", "package", "--stimuli", folder, "--region", "IT")
+    code, out, _ = run(*package, "--responses", tmp_path / "counts.npz", "--out", tmp_path / "own.nc")
+    assert code == 0
+    assert "own.nc#IT-ridge" in out
+    code, out, _ = run(
+        "recording", "describe", tmp_path / "own.nc", "--contact-sheet", tmp_path / "sheet.png"
+    )
+    assert code == 0
+    assert "30" in out
+    assert (tmp_path / "sheet.png").exists()
+    np.savez(tmp_path / "bad.npz", counts=counts[:, :29])
+    line = refused(*package, "--responses", tmp_path / "bad.npz", "--out", tmp_path / "bad.nc")
+    assert "29" in line
+    assert "30" in line
+    assert not (tmp_path / "bad.nc").exists()
+
+
+def test_usage_errors_exit_with_2(run):
+    for arguments in ([], ["score"], ["score", "pixels", "--benchmark", "x", "--seed", "-1"], ["list", "x"]):
+        assert run(*arguments)[0] == 2
+
+
+def test_a_fault_of_ours_exits_with_1(run, monkeypatch):
+    monkeypatch.setattr("itprobe.benchmarks.list_benchmarks", lambda: 1 / 0)
+    code, _, err = run("list", "benchmarks")
+    assert code == 1
+    assert "ZeroDivisionError" in err
+
+
+def test_an_interrupt_keeps_finished_results(planted_file, tmp_path):
+    """Ctrl-C during the second candidate: exit code 130, the first one's files are whole."""
+    source = tmp_path / "slow.py"
+    source.write_text(
+        "import os, signal, torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.flat = torch.nn.Flatten()\n"
+        "        self.calls = 0\n"
+        "    def forward(self, x):\n"
+        "        self.calls += 1\n"
+        "        if self.calls > 2:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return self.flat(x)\n"
+        "def make():\n"
+        "    return Net()\n"
+    )
+    command = [
+        *(sys.executable, "-c", "from itprobe.cli import main; main()"),
+        *("score", "object_onehot", f"{source}::make:flat", "--benchmark", f"{planted_file}#IT-ridge"),
+        *("--results", str(tmp_path / "out")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "interrupted" in done.stderr
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".nc"]

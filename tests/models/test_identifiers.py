@@ -1,0 +1,66 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itprobe.errors import InputError
+from itprobe.models.identifiers import CandidateId, LayerName, parse_candidate, parse_layer
+
+WORD = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,8}", fullmatch=True)
+PLAIN_NAME = st.one_of(WORD, st.tuples(WORD, WORD).map("/".join)).filter(
+    lambda name: name not in ("convnet", "dual_task", "autoencoder")
+)
+FILE_NAME = st.tuples(st.from_regex(r"[a-z@:+/ ]{1,8}", fullmatch=True), WORD).map(
+    lambda parts: f"{parts[0].replace('::', ':').strip(':')}x.py::{parts[1]}"
+)
+WEIGHTS = st.one_of(
+    st.just("random"), st.integers(0, 99).map("random-{}".format), WORD, WORD.map("/a+b@c/{}.pth".format)
+)
+LAYER = st.tuples(WORD, st.sampled_from(["", "~pool4", "~pool1"])).map("".join)
+
+
+@given(PLAIN_NAME | FILE_NAME, st.none() | WEIGHTS, st.none() | LAYER)
+def test_an_id_survives_being_written_and_read(name, weights, layer):
+    candidate = CandidateId(name, weights, layer)
+    assert parse_candidate(str(candidate)) == candidate
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pixels", CandidateId("pixels")),
+        ("torchvision/resnet50:layer3", CandidateId("torchvision/resnet50", None, "layer3")),
+        (
+            "torchvision/resnet50@random-3:layer3~pool4",
+            CandidateId("torchvision/resnet50", "random-3", "layer3~pool4"),
+        ),
+        (
+            "a+b/my:models@home/net.py::small@w.safetensors:0.conv",
+            CandidateId("a+b/my:models@home/net.py::small", "w.safetensors", "0.conv"),
+        ),
+        ("efficientnet_lite0@/data/w.pth", CandidateId("efficientnet_lite0", "/data/w.pth", None)),
+    ],
+)
+def test_parts_are_read_in_the_documented_order(text, expected):
+    assert parse_candidate(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["combined+torchvision/resnet50:layer3", "readout+file.py::f:x", "convnet", "autoencoder@random"]
+)
+def test_fitted_candidates_are_announced_as_missing(text):
+    with pytest.raises(InputError, match=r"fitted candidates .* not part of this version"):
+        parse_candidate(text)
+
+
+@pytest.mark.parametrize("text", ["", "pixels:", "a@", "@random", ":layer", "::factory", "file.py::", "a@:b"])
+def test_empty_parts_are_refused(text):
+    with pytest.raises(InputError, match="empty"):
+        parse_candidate(text)
+
+
+def test_pooled_layers():
+    assert parse_layer("layer3~pool4") == LayerName("layer3", 4)
+    assert parse_layer("layer3") == LayerName("layer3")
+    for text in ("layer3~", "layer3~pool", "layer3~pool0", "layer3~max4", "~pool4", ""):
+        with pytest.raises(InputError, match="cannot be read"):
+            parse_layer(text)
