@@ -10,7 +10,7 @@ from itprobe.benchmarks.target import Target
 from itprobe.metrics import (
     Gram,
     HeldOut,
-    RidgeMapping,
+    Mapping,
     SplitPlan,
     explained_variance,
     pearson_r,
@@ -58,7 +58,7 @@ def evaluate(
     gram: Gram,
     stimulus_ids: np.ndarray,
     target: Target,
-    mapping: RidgeMapping,
+    mapping: Mapping,
     plan: SplitPlan,
     seed: int,
     label: str = "features",
@@ -74,7 +74,7 @@ def evaluate(
     stimulus_ids : ndarray (n,)
         What the rows of `gram` belong to.
     target : Target
-    mapping : RidgeMapping
+    mapping : Mapping
     plan : SplitPlan
     seed : int
         That drew the plan; it draws the bootstrap samples too.
@@ -95,6 +95,7 @@ def evaluate(
             target.stimuli["stimulus_id"].to_numpy(),
             mapping,
             plan.splits,
+            target.strata,
         ):
             results.append(result)
             bar.update()
@@ -105,8 +106,8 @@ def evaluate(
         target.neuroids["neuroid_id"].to_numpy(),
         target.neuroids["animal"].to_numpy(),
     )
-    lambdas = np.array([result.choice.lambdas for result in results])
-    at_edge = np.array([result.choice.at_edge for result in results])
+    lambdas = np.array([result.lambdas for result in results])
+    at_edge = np.array([result.at_edge for result in results])
     pairs = [(result.responses, result.predictions) for result in results]
     return Evaluation(
         held_out,
@@ -117,7 +118,8 @@ def evaluate(
         gram.n_features,
         plan,
         seed,
-        plan.warnings + _lambda_warnings(lambdas, at_edge),
+        [*plan.warnings, *dict.fromkeys(note for result in results for note in result.notes)]
+        + _lambda_warnings(lambdas, at_edge),
         target,
     )
 

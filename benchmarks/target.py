@@ -10,6 +10,7 @@ from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 from itprobe.data import average_repetitions, select_region
 from itprobe.errors import InputError
 from itprobe.metrics import Reliability, split_half_reliability
+from itprobe.metrics.splits import STRATIFY_BY
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Target:
     repetitions_median: float
     recording: dict[str, object]
     warnings: list[str]
+
+    @property
+    def strata(self) -> np.ndarray | None:
+        """Object of each stimulus (n,), by which folds are balanced; None where it is not known."""
+        return self.stimuli[STRATIFY_BY].to_numpy() if STRATIFY_BY in self.stimuli else None
 
 
 def prepare_target(assembly: NeuroidAssembly, region: str) -> Target:

@@ -16,8 +16,8 @@ from itprobe.models import Candidate
 def per_neuroid(evaluation: Evaluation) -> list[Neuroid]:
     """Scores of each neuroid, means over the splits in which they are defined."""
     r, ev = mean_over_splits(evaluation.pearson_r), mean_over_splits(evaluation.explained_variance)
-    finite = np.isfinite(evaluation.lambdas)
-    log_alpha = mean_over_splits(np.log(np.where(finite, evaluation.lambdas, np.nan)))
+    infinite = np.isinf(evaluation.lambdas)
+    log_alpha = mean_over_splits(np.log(np.where(infinite, np.nan, evaluation.lambdas)))
     target = evaluation.target
     rho = target.reliability.rho if target.reliability else np.full(len(r), np.nan)
     return [
@@ -27,7 +27,7 @@ def per_neuroid(evaluation: Evaluation) -> list[Neuroid]:
             explained_variance=_number(ev[j]),
             reliability=_number(rho[j]),
             alpha=_number(np.exp(log_alpha[j])),
-            mean_predictor_splits=int((~finite[:, j]).sum()),
+            mean_predictor_splits=int(infinite[:, j].sum()),
         )
         for j, neuroid_id in enumerate(target.neuroids["neuroid_id"])
     ]

@@ -12,7 +12,7 @@ from itprobe.errors import InputError
 from itprobe.files import atomic_file, file_name_of, sha256_file, sha256_values
 from itprobe.metrics import HeldOut
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 LONGEST_NAME = 180
 """File systems allow 255 bytes; a longer id is cut and a digest put behind it."""
 

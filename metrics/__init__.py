@@ -7,6 +7,7 @@ from itprobe.metrics.crossvalidate import predict_held_out
 from itprobe.metrics.estimators import GramRidgeCV
 from itprobe.metrics.gram import Gram, gram_matrix
 from itprobe.metrics.inference import HeldOut, interval, paired_difference, resample
+from itprobe.metrics.mapping import Mapping
 from itprobe.metrics.reliability import (
     Reliability,
     brainscore_reliability,
@@ -16,7 +17,7 @@ from itprobe.metrics.reliability import (
 from itprobe.metrics.ridge import RidgeMapping
 from itprobe.metrics.splits import DEFAULT_SEED, SPLITS, Split, SplitPlan
 
-MAPPINGS: dict[str, Callable[[], RidgeMapping]] = {"ridge": RidgeMapping}
+MAPPINGS: dict[str, Callable[[], Mapping]] = {"ridge": RidgeMapping}
 """Mappings by the name that stands in a benchmark's id."""
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Gram",
     "GramRidgeCV",
     "HeldOut",
+    "Mapping",
     "Reliability",
     "RidgeMapping",
     "Split",

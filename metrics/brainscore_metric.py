@@ -8,6 +8,7 @@ from brainscore_core.supported_data_standards.brainio.assemblies import DataAsse
 from itprobe.metrics.correlation import pearson_r
 from itprobe.metrics.crossvalidate import predict_held_out
 from itprobe.metrics.gram import gram_matrix
+from itprobe.metrics.mapping import Mapping
 from itprobe.metrics.ridge import RidgeMapping
 from itprobe.metrics.splits import DEFAULT_SEED, STRATIFY_BY, brainscore
 
@@ -17,12 +18,12 @@ class CrossValidatedPredictivity(Metric):
 
     Parameters
     ----------
-    mapping : RidgeMapping
+    mapping : Mapping
     seed : int
         Brain-Score's cross-validation uses 1.
     """
 
-    def __init__(self, mapping: RidgeMapping | None = None, seed: int = DEFAULT_SEED) -> None:
+    def __init__(self, mapping: Mapping | None = None, seed: int = DEFAULT_SEED) -> None:
         self.mapping = mapping or RidgeMapping()
         self.seed = seed
 
@@ -44,9 +45,9 @@ class CrossValidatedPredictivity(Metric):
         """
         source, target = (a.transpose("presentation", "neuroid") for a in (source, target))
         ids = target["stimulus_id"].values
-        stimuli = pd.DataFrame({"stimulus_id": ids})
+        stimuli, strata = pd.DataFrame({"stimulus_id": ids}), None
         if hasattr(target, STRATIFY_BY):  # levels of an index are not among an assembly's `coords`
-            stimuli[STRATIFY_BY] = target[STRATIFY_BY].values
+            strata = stimuli[STRATIFY_BY] = target[STRATIFY_BY].values
         results = predict_held_out(
             gram_matrix(np.asarray(source.values)),
             source["stimulus_id"].values,
@@ -54,6 +55,7 @@ class CrossValidatedPredictivity(Metric):
             ids,
             self.mapping,
             brainscore(stimuli, self.seed).splits,
+            strata,
         )
         r = [pearson_r(result.responses, result.predictions) for result in results]
         coords = {name: (dims, values) for name, dims, values in walk_coords(target) if dims == ("neuroid",)}

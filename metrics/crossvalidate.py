@@ -8,7 +8,7 @@ import pandas as pd
 
 from itprobe.errors import InputError
 from itprobe.metrics.gram import Gram
-from itprobe.metrics.ridge import LambdaChoice, RidgeMapping
+from itprobe.metrics.mapping import Mapping
 from itprobe.metrics.splits import Split
 
 
@@ -20,13 +20,17 @@ class SplitResult:
     ----------
     stimulus_ids : ndarray (n_test,)
     responses, predictions : ndarray (n_test, q)
-    choice : LambdaChoice
+    lambdas : ndarray (q,)
+    at_edge : ndarray (q,) of bool
+    notes : list of str
     """
 
     stimulus_ids: np.ndarray
     responses: np.ndarray
     predictions: np.ndarray
-    choice: LambdaChoice
+    lambdas: np.ndarray
+    at_edge: np.ndarray
+    notes: list[str]
 
 
 def predict_held_out(
@@ -34,8 +38,9 @@ def predict_held_out(
     feature_ids: np.ndarray,
     responses: np.ndarray,
     response_ids: np.ndarray,
-    mapping: RidgeMapping,
+    mapping: Mapping,
     splits: list[Split],
+    strata: np.ndarray | None = None,
 ) -> Iterator[SplitResult]:
     """Fit and predict split by split; features and responses are joined by stimulus id, never by row.
 
@@ -48,8 +53,10 @@ def predict_held_out(
     responses : ndarray (n, q)
     response_ids : ndarray (n,)
         Stimulus id of each row of `responses`.
-    mapping : RidgeMapping
+    mapping : Mapping
     splits : list of Split
+    strata : ndarray (n,), optional
+        Label of each row of `responses` that inner folds are balanced by.
 
     Yields
     ------
@@ -64,14 +71,16 @@ def predict_held_out(
     feature_rows, response_rows = pd.Index(feature_ids), pd.Index(response_ids)
     for split in splits:
         train, test = feature_rows.get_indexer(split.train), feature_rows.get_indexer(split.test)
+        train_rows = response_rows.get_indexer(split.train)
         fitted = mapping.fit(
             gram.values[np.ix_(train, train)],
-            responses[response_rows.get_indexer(split.train)],
+            responses[train_rows],
             gram.resolution,
+            None if strata is None else strata[train_rows],
         )
         predictions = fitted.predict(gram.values[np.ix_(test, train)])
         measured = responses[response_rows.get_indexer(split.test)]
-        yield SplitResult(split.test, measured, predictions, fitted.choice)
+        yield SplitResult(split.test, measured, predictions, fitted.lambdas, fitted.at_edge, fitted.notes)
 
 
 def check_same_stimuli(feature_ids: np.ndarray, response_ids: np.ndarray) -> None:

@@ -272,7 +272,13 @@ class RidgeMapping:
             "lambda_per_neuroid": self.per_neuroid,
         }
 
-    def fit(self, kernel: np.ndarray, responses: np.ndarray, resolution: float = 1e-13) -> "FittedRidge":
+    def fit(
+        self,
+        kernel: np.ndarray,
+        responses: np.ndarray,
+        resolution: float = 1e-13,
+        strata: np.ndarray | None = None,
+    ) -> "FittedRidge":
         """Fit on training stimuli: kernel (n, n), responses (n, q)."""
         spectrum = centred_spectrum(kernel, resolution)
         if self.lambdas is None:
@@ -288,6 +294,21 @@ class FittedRidge:
 
     solution: RidgeSolution
     choice: LambdaChoice
+
+    @property
+    def lambdas(self) -> np.ndarray:
+        """Lambda of each neuroid (q,)."""
+        return self.choice.lambdas
+
+    @property
+    def at_edge(self) -> np.ndarray:
+        """Whether each neuroid's lambda lies on the grid's edge (q,)."""
+        return self.choice.at_edge
+
+    @property
+    def notes(self) -> list[str]:
+        """Nothing beyond the lambdas."""
+        return []
 
     def predict(self, kernel: np.ndarray) -> np.ndarray:
         """Predict responses (m, q) from the kernel between m stimuli and the training ones (m, n)."""
