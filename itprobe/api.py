@@ -12,6 +12,7 @@ from torch import nn
 
 from itprobe.benchmarks import Evaluation, PredictivityBenchmark, brainscore_score, load_benchmark
 from itprobe.benchmarks.benchmark import VERSION
+from itprobe.benchmarks.features import layer_grams
 from itprobe.data import stimulus_set_sha256
 from itprobe.errors import InputError
 from itprobe.files import make_folder
@@ -24,8 +25,9 @@ from itprobe.leaderboard.result import (
     Scores,
     SplitInfo,
 )
-from itprobe.metrics import DEFAULT_SEED, HeldOut, gram_matrix
-from itprobe.models import Candidate, load_candidate, parse_candidate, record_activations
+from itprobe.metrics import DEFAULT_SEED, HeldOut
+from itprobe.metrics.store import GramStore
+from itprobe.models import Candidate, load_candidate, parse_candidate
 from itprobe.provenance import per_neuroid, provenance
 
 
@@ -194,21 +196,17 @@ def score_requests(
     bench = load_benchmark(benchmark)
     if results is not None:
         make_folder(Path(results))  # a folder that cannot be written is better known before hours of work
-    stimuli_digest = stimulus_set_sha256(bench.target.stimulus_set)
+    stimuli = bench.target.stimulus_set
+    stimuli_digest = stimulus_set_sha256(stimuli)
     for request in requests:
-        started, clock = datetime.now(UTC).isoformat(timespec="seconds"), monotonic()
-        candidate = request.candidate
-        stimuli = bench.target.stimulus_set
-        with record_activations(candidate, stimuli, request.layers) as activations:
-            for layer in request.layers:
-                evaluation = bench.evaluate_gram(
-                    gram_matrix(activations[layer]), activations.stimulus_ids, seed, layer
-                )
-                result = _result(
-                    candidate, layer, bench, evaluation, stimuli_digest, (started, monotonic() - clock)
-                )
-                path = save_result(result, evaluation.held_out, results) if results is not None else None
-                yield ScoredLayer(result, evaluation.held_out, brainscore_score(evaluation), path)
+        candidate, clock = request.candidate, monotonic()
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        for layer, gram, ids in layer_grams(candidate, stimuli, request.layers, GramStore()):
+            evaluation = bench.evaluate_gram(gram, ids, seed, layer)
+            time = (started, monotonic() - clock)
+            result = _result(candidate, layer, bench, evaluation, stimuli_digest, time)
+            path = save_result(result, evaluation.held_out, results) if results is not None else None
+            yield ScoredLayer(result, evaluation.held_out, brainscore_score(evaluation), path)
 
 
 def _result(

@@ -1,4 +1,4 @@
-"""The command line: ``itprobe list | score | recording``.
+"""The command line: ``itprobe list | score | recording | cache``.
 
 Exit codes: 0 done; 2 bad input, with one line that says what was wrong, where, and what to do; 1 a fault
 of ours; 130 interrupted.
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_score(commands)
     _add_recording(commands)
+    _add_cache(commands)
     return parser
 
 
@@ -110,11 +111,21 @@ def _add_recording(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     package.add_argument("--responses", required=True, metavar="FILE", help=".npz, .npy, .csv or .h5")
     package.add_argument("--region", required=True, help="e.g. IT")
     package.add_argument("--out", required=True, metavar="R.nc")
+    package.add_argument("--citation", default="not given", metavar="TEXT", help="where the data come from")
+    package.add_argument(
+        "--visual-degrees", type=float, default=8.0, metavar="DEG", help="width of the images (default 8)"
+    )
     package.set_defaults(run=run_package)
 
     fetch = actions.add_parser("fetch", help="download a public recording")
     fetch.add_argument("recording", metavar="R", help="MajajHong2015.public")
     fetch.set_defaults(run=run_fetch)
+
+
+def _add_cache(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("cache", help="what is kept of known layers on known stimuli")
+    parser.add_argument("action", choices=["info", "clear"])
+    parser.set_defaults(run=run_cache)
 
 
 def _list_models() -> list[str]:
@@ -191,7 +202,14 @@ def run_package(options: argparse.Namespace) -> None:
     """Package images and responses as a recording."""
     from itprobe.data import package_recording
 
-    path = package_recording(options.stimuli, options.responses, options.region, options.out)
+    path = package_recording(
+        options.stimuli,
+        options.responses,
+        options.region,
+        options.out,
+        visual_degrees=options.visual_degrees,
+        citation=options.citation,
+    )
     print(f"recording: {path}\nscore on it: itprobe score MODEL --benchmark '{path}#{options.region}-ridge'")
 
 
@@ -200,3 +218,15 @@ def run_fetch(options: argparse.Namespace) -> None:
     from itprobe.data import fetch_recording
 
     print(f"{options.recording}: {fetch_recording(options.recording)}")
+
+
+def run_cache(options: argparse.Namespace) -> None:
+    """Say what is cached, or remove the Gram matrices."""
+    from itprobe.metrics.store import GramStore
+
+    store = GramStore()
+    if options.action == "clear":
+        print(f"removed {store.clear()} Gram matrices from {store.folder}")
+    else:
+        sizes = store.sizes()
+        print(f"{len(sizes)} Gram matrices, {sum(sizes) / 1e6:.1f} MB, in {store.folder}")

@@ -49,7 +49,9 @@ class Candidate(ABC):
         track: Track,
         weights_sha256: str | None = None,
         preprocessing: Preprocessing | None = None,
+        code: str | None = None,
     ) -> None:
+        self.code = code
         self.identifier = identifier
         self.track = track
         self.weights_sha256 = weights_sha256
@@ -141,6 +143,8 @@ class NetworkCandidate(Candidate):
     weights_sha256 : str
     device : torch.device or str
         ``auto`` takes cuda, else mps, else cpu.
+    code : str, optional
+        See `Candidate`.
     """
 
     preprocessing: Preprocessing
@@ -152,8 +156,9 @@ class NetworkCandidate(Candidate):
         preprocessing: Preprocessing,
         weights_sha256: str,
         device: torch.device | str = "auto",
+        code: str | None = None,
     ) -> None:
-        super().__init__(identifier, "frozen", weights_sha256, preprocessing)
+        super().__init__(identifier, "frozen", weights_sha256, preprocessing, code)
         self.device = choose_device(device) if isinstance(device, str) else device
         self.module = module.float().eval().to(self.device)
         # On a CPU, temporary tensors above the allocator's threshold (32 MB) are mapped anew each time and

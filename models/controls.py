@@ -1,6 +1,7 @@
 """Candidates that no network is needed for: they show what a score is worth."""
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -34,7 +35,9 @@ class PixelsCandidate(_OneLayerCandidate):
     """RGB values in 0-1 of the whole image, resized to 224 x 224 (bilinear, antialiased): p = 150528."""
 
     def __init__(self) -> None:
-        super().__init__("pixels", "control", preprocessing=PIXEL_PREPROCESSING)
+        super().__init__(
+            "pixels", "control", preprocessing=PIXEL_PREPROCESSING, code=f"pillow {version('pillow')}"
+        )
 
     def _batches(
         self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int

@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,7 +70,14 @@ def load_torchvision(candidate: CandidateId, device: str) -> NetworkCandidate:
             )
         entry = weights[candidate.weights or "DEFAULT"]
         module = _downloaded(lambda: torchvision.models.get_model(name, weights=entry), candidate, entry.url)
-    return _network(candidate, module, _torchvision_preprocessing(entry.transforms()), candidate.name, device)
+    return _network(
+        candidate,
+        module,
+        _torchvision_preprocessing(entry.transforms()),
+        candidate.name,
+        device,
+        "torchvision",
+    )
 
 
 def load_timm(candidate: CandidateId, device: str) -> NetworkCandidate:
@@ -97,7 +105,7 @@ def load_timm(candidate: CandidateId, device: str) -> NetworkCandidate:
             **{key: config[key] for key in ("mean", "std", "interpolation")},
         }
     )
-    return _network(candidate, module, preprocessing, candidate.name, device)
+    return _network(candidate, module, preprocessing, candidate.name, device, "timm")
 
 
 def load_efficientnet_lite0(candidate: CandidateId, device: str) -> NetworkCandidate:
@@ -117,7 +125,9 @@ def load_efficientnet_lite0(candidate: CandidateId, device: str) -> NetworkCandi
             )
         module = build_seeded(build, 0)
         load_weights_file(module, EfficientnetLite0ModelFile.get_model_file_path(), candidate)
-    return _network(candidate, module, LITE0_PREPROCESSING, candidate.name, device)
+    return _network(
+        candidate, module, LITE0_PREPROCESSING, candidate.name, device, "efficientnet-lite-pytorch"
+    )
 
 
 def load_from_file(candidate: CandidateId, device: str) -> NetworkCandidate:
@@ -179,10 +189,16 @@ def load_object(
 
 
 def _network(
-    candidate: CandidateId, module: nn.Module, preprocessing: Preprocessing, architecture: str, device: str
+    candidate: CandidateId,
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    architecture: str,
+    device: str,
+    package: str | None = None,
 ) -> NetworkCandidate:
     digest = weights_digest(module, architecture)
-    return NetworkCandidate(candidate.identifier, module, preprocessing, digest, device)
+    code = f"{package} {version(package)}" if package else None
+    return NetworkCandidate(candidate.identifier, module, preprocessing, digest, device, code)
 
 
 def _random_or_file(build: Callable[[], nn.Module], candidate: CandidateId) -> nn.Module | None:

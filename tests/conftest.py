@@ -13,12 +13,14 @@ from itprobe.data import build_assembly, make_stimulus_set, save_recording
 N_STIMULI, N_NEUROIDS, N_FEATURES, REPETITIONS = 120, 12, 300, 6
 
 
-@pytest.fixture(autouse=True)
-def own_caches(tmp_path_factory, monkeypatch):
-    """No test reads or writes the caches of whoever runs it; simulated recordings are shared by all."""
+@pytest.fixture(autouse=True, scope="session")
+def own_caches(tmp_path_factory):
+    """No test reads or writes the caches of whoever runs it; simulated recordings are shared by all tests."""
     base = tmp_path_factory.getbasetemp()
-    monkeypatch.setenv("ITPROBE_HOME", str(base / "itprobe-home"))
-    monkeypatch.setenv("RESULTCACHING_HOME", str(base / "result-caching"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ITPROBE_HOME", str(base / "itprobe-home"))
+        patch.setenv("RESULTCACHING_HOME", str(base / "result-caching"))
+        yield
 
 
 def planted_features(seed: int = 0) -> np.ndarray:
