@@ -125,16 +125,22 @@ def evaluate(
 
 
 def _lambda_warnings(lambdas: np.ndarray, at_edge: np.ndarray) -> list[str]:
+    """What lambdas and edge flags (splits, q) a reader of the score should know of."""
     warnings = []
     if at_edge.any():
         warnings.append(
-            f"lambda: the optimum lies on the grid's edge for {at_edge.any(axis=0).sum()} neuroids "
-            f"({at_edge.mean():.1%} of all fits)"
+            f"lambda: the optimum lies on the grid's edge {_where(at_edge)}: for these, smaller or larger "
+            "lambdas might do better"
         )
     if np.isinf(lambdas).any():
         warnings.append(
-            f"mean predictor: no lambda predicted better than the mean response for "
-            f"{np.isinf(lambdas).any(axis=0).sum()} neuroids ({np.isinf(lambdas).mean():.1%} of all fits); "
+            f"mean predictor: no lambda predicted better than the mean response {_where(np.isinf(lambdas))}; "
             "their r counts as 0"
         )
     return warnings
+
+
+def _where(flagged: np.ndarray) -> str:
+    """Say how many neuroids and fits a flag (splits, q) is about."""
+    neuroids = int(flagged.any(axis=0).sum())
+    return f"for {neuroids} neuroid{'s' * (neuroids > 1)} ({flagged.mean():.1%} of all fits)"

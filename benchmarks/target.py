@@ -112,7 +112,7 @@ def _kept_out(neuroid_ids: pd.Series, reason: str) -> list[str]:
     if len(neuroid_ids) == 0:
         return []
     some = ", ".join(neuroid_ids[:3]) + (", ..." if len(neuroid_ids) > 3 else "")
-    return [f"{len(neuroid_ids)} neuroids kept out because they {reason}: {some}"]
+    return [f"neuroids kept out because they {reason}: {len(neuroid_ids)} ({some})"]
 
 
 def recording_reliability(assembly: NeuroidAssembly) -> Reliability | None:
@@ -132,7 +132,7 @@ def _reliability(trials: NeuroidAssembly, kept: np.ndarray) -> tuple[Reliability
     if reliability is None:
         return None, ["no ceiling: every stimulus was shown once, so there are no repetitions to compare"]
     constant = int((reliability.skipped == reliability.n_halves).sum())
-    note = [f"{constant} neuroids have no reliability: constant in a half, every time"] if constant else []
+    note = [f"neuroids without a reliability, constant in a half every time: {constant}"] if constant else []
     return reliability, note
 
 
