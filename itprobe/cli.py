@@ -7,6 +7,7 @@ of ours; 130 interrupted.
 import argparse
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ DEFAULT_RESULTS = "itprobe-results"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    # Brain-Score's own classes set this off at every import; a user can do nothing about it.
+    warnings.filterwarnings("ignore", message="xarray subclass", category=FutureWarning)
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 from itprobe.metrics.correlation import explained_variance, mean_over_splits, pearson_r
 from itprobe.metrics.crossvalidate import predict_held_out
-from itprobe.metrics.estimators import GramRidgeCV
+from itprobe.metrics.estimators import GramPCR, GramPLS, GramRidgeCV
 from itprobe.metrics.gram import Gram, gram_matrix
 from itprobe.metrics.inference import HeldOut, interval, paired_difference, resample
 from itprobe.metrics.mapping import Mapping
+from itprobe.metrics.pcr import PcrMapping
+from itprobe.metrics.pls import PlsMapping
 from itprobe.metrics.reliability import (
     Reliability,
     brainscore_reliability,
@@ -17,7 +19,11 @@ from itprobe.metrics.reliability import (
 from itprobe.metrics.ridge import RidgeMapping
 from itprobe.metrics.splits import DEFAULT_SEED, SPLITS, Split, SplitPlan
 
-MAPPINGS: dict[str, Callable[[], Mapping]] = {"ridge": RidgeMapping}
+MAPPINGS: dict[str, Callable[[], Mapping]] = {
+    "ridge": RidgeMapping,
+    "pcr": PcrMapping,
+    "pls": PlsMapping,
+}
 """Mappings by the name that stands in a benchmark's id."""
 
 __all__ = [
@@ -25,9 +31,13 @@ __all__ = [
     "MAPPINGS",
     "SPLITS",
     "Gram",
+    "GramPCR",
+    "GramPLS",
     "GramRidgeCV",
     "HeldOut",
     "Mapping",
+    "PcrMapping",
+    "PlsMapping",
     "Reliability",
     "RidgeMapping",
     "Split",

@@ -10,7 +10,9 @@ the unpenalised intercept). The residual that stimulus i would have if it were l
 with D_i = Σ_k U_ik² / (S_k + λ); see Rifkin & Lippert 2007, "Notes on regularized least squares".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.linalg import eigh
@@ -23,6 +25,9 @@ FIRST_DECADES = (-2, 3)
 
 CAP_ABOVE_TOP = 1e4
 """The grid does not grow beyond this multiple of the largest eigenvalue; then comes infinity."""
+
+HeldOutErrors = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Mean squared held-out errors (L, q) of responses (n, q) under lambdas (L,); infinity is the mean predictor."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class LambdaChoice:
     grid : ndarray (L,)
         All finite lambdas tried, ascending.
     errors : ndarray (L, q)
-        Their leave-one-out errors; NaN where a lambda was not tried for a neuroid.
+        Their held-out errors; NaN where a lambda was not tried for a neuroid.
     """
 
     lambdas: np.ndarray
@@ -125,9 +130,13 @@ class LambdaChoice:
 
 
 def choose_from_grid(
-    spectrum: Spectrum, responses: np.ndarray, grid: np.ndarray, per_neuroid: bool = True
+    spectrum: Spectrum,
+    responses: np.ndarray,
+    grid: np.ndarray,
+    per_neuroid: bool = True,
+    errors_of: HeldOutErrors | None = None,
 ) -> LambdaChoice:
-    """Choose lambda by leave-one-out from a fixed grid.
+    """Choose lambda by held-out error from a fixed grid.
 
     Parameters
     ----------
@@ -138,17 +147,24 @@ def choose_from_grid(
     per_neuroid : bool
         One lambda per neuroid, or one for all by the mean error over neuroids (as scikit-learn's
         ``RidgeCV`` with ``alpha_per_target=False``).
+    errors_of : callable, optional
+        How a lambda is judged; by leave-one-out if not given.
     """
     grid = np.sort(grid)
-    errors = leave_one_out_errors(spectrum, responses, grid)
+    errors = (errors_of or partial(leave_one_out_errors, spectrum))(responses, grid)
     judged = errors if per_neuroid else np.repeat(errors.mean(axis=1, keepdims=True), errors.shape[1], axis=1)
     best = judged.argmin(axis=0)
     at_edge = ((best == 0) | (best == len(grid) - 1)) & (len(grid) > 1)
     return LambdaChoice(grid[best], at_edge, grid, errors)
 
 
-def choose_automatically(spectrum: Spectrum, responses: np.ndarray, per_neuroid: bool = True) -> LambdaChoice:
-    """Choose lambda by leave-one-out from a logarithmic grid that grows where an optimum is on its edge.
+def choose_automatically(
+    spectrum: Spectrum,
+    responses: np.ndarray,
+    per_neuroid: bool = True,
+    errors_of: HeldOutErrors | None = None,
+) -> LambdaChoice:
+    """Choose lambda by held-out error from a logarithmic grid that grows where an optimum is on its edge.
 
     The grid lies relative to the mean eigenvalue, so the choice does not depend on the unit of the
     features. It grows for the neuroids that need it, down to the spectrum's floor and up to
@@ -160,11 +176,14 @@ def choose_automatically(spectrum: Spectrum, responses: np.ndarray, per_neuroid:
     responses : ndarray (n, q)
     per_neuroid : bool
         One lambda per neuroid, or one for all by the mean error over neuroids.
+    errors_of : callable, optional
+        How a lambda is judged; by leave-one-out if not given.
     """
-    scale = spectrum.eigenvalues.mean()
-    if spectrum.eigenvalues[0] <= spectrum.floor:  # constant features: only the mean can be predicted
+    errors_of = errors_of or partial(leave_one_out_errors, spectrum)
+    if not np.any(spectrum.eigenvalues > spectrum.floor):  # constant features: only the mean can be predicted
         q = responses.shape[1]
         return LambdaChoice(np.full(q, np.inf), np.zeros(q, bool), np.empty(0), np.empty((0, q)))
+    scale = spectrum.eigenvalues.mean()
     lowest = int(np.ceil(STEPS_PER_DECADE * np.log10(spectrum.floor / scale)))
     highest = int(np.floor(STEPS_PER_DECADE * np.log10(CAP_ABOVE_TOP * spectrum.eigenvalues[0] / scale)))
     low, high = (int(np.clip(STEPS_PER_DECADE * d, lowest, highest)) for d in FIRST_DECADES)
@@ -172,9 +191,7 @@ def choose_automatically(spectrum: Spectrum, responses: np.ndarray, per_neuroid:
     wanted, todo = list(table), np.arange(responses.shape[1])
     while wanted and len(todo):
         lambdas = scale * 10.0 ** (np.array(wanted) / STEPS_PER_DECADE)
-        for step, row in zip(
-            wanted, leave_one_out_errors(spectrum, responses[:, todo], lambdas), strict=True
-        ):
+        for step, row in zip(wanted, errors_of(responses[:, todo], lambdas), strict=True):
             table.setdefault(step, np.full(responses.shape[1], np.nan))[todo] = row
         steps = np.array(sorted(table))
         errors = np.array([table[step] for step in steps])
@@ -182,7 +199,7 @@ def choose_automatically(spectrum: Spectrum, responses: np.ndarray, per_neuroid:
         best = steps[np.nanargmin(judged, axis=0)]
         wanted, todo = _next_steps(best, steps, lowest, highest, per_neuroid)
     grid = scale * 10.0 ** (steps / STEPS_PER_DECADE)
-    of_mean = leave_one_out_errors(spectrum, responses, np.array([np.inf]))[0]
+    of_mean = errors_of(responses, np.array([np.inf]))[0]
     of_best = np.nanmin(judged, axis=0)
     mean_is_best = of_mean <= of_best if per_neuroid else np.full(len(of_best), of_mean.mean() <= of_best[0])
     mean_is_best |= best == highest  # at the cap a prediction is the mean but for rounding
