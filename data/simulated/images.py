@@ -10,7 +10,7 @@ from PIL import Image
 from itprobe.data.simulated.backgrounds import background
 from itprobe.data.simulated.objects import make_objects
 from itprobe.data.simulated.render import render
-from itprobe.data.simulated.scenes import place
+from itprobe.data.simulated.scenes import LATENTS, place
 from itprobe.progress import progress_bar
 
 IMAGE_SIZE = 128
@@ -27,10 +27,13 @@ def draw_stimuli(latents: pd.DataFrame, seed: int, size: int = IMAGE_SIZE) -> It
     """
     objects = make_objects(seed)
     with progress_bar(len(latents), "drawing simulated stimuli", "image") as bar:
-        for scene in latents.to_dict("records"):
-            number = int(str(scene["background_id"]).rpartition("-")[2])
-            behind = background(np.random.default_rng([seed, 3, number]), size)
-            yield render(place(objects[scene["object_name"]], scene), behind)
+        for name, behind, *pose in latents[["object_name", "background_id", *LATENTS]].itertuples(
+            index=False
+        ):
+            number = int(behind.rpartition("-")[2])
+            scenery = background(np.random.default_rng([seed, 3, number]), size)
+            placed = place(objects[name], dict(zip(LATENTS, pose, strict=True)))
+            yield render(placed, scenery)
             bar.update()
 
 
@@ -47,7 +50,9 @@ def write_stimuli(
     """
     images = np.empty((len(latents), size, size), dtype=np.uint8)
     paths = {key: folder / f"{key}.png" for key in latents["stimulus_id"]}
-    for index, (path, image) in enumerate(zip(paths.values(), draw_stimuli(latents, seed, size), strict=True)):
+    for index, (path, image) in enumerate(
+        zip(paths.values(), draw_stimuli(latents, seed, size), strict=True)
+    ):
         images[index] = image
         Image.fromarray(image).convert("RGB").save(path, compress_level=1)
     return images, paths

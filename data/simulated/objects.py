@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from itprobe.data.simulated.fruits import fruit
 from itprobe.data.simulated.solids import (
+    Material,
     Solid,
     box,
     bullet,
@@ -18,7 +20,6 @@ from itprobe.data.simulated.solids import (
     ellipsoid,
     half_ellipsoid,
     rotation,
-    wedge,
 )
 from itprobe.data.simulated.vehicles import boat, car, plane
 
@@ -39,85 +40,95 @@ def animal(rng: np.random.Generator, number: int) -> list[Solid]:
         (0.40, 0.12, 0.40, 0.14),  # pig
     ][number]
     legs, neck, girth = (x * rng.uniform(0.92, 1.08) for x in (legs, neck, girth))
-    skin = {
-        "albedo": float(rng.uniform(0.35, 0.85)),
-        "gloss": float(rng.uniform(0.02, 0.15)),
-    }
-    striped = {**skin, "stripes": (0.7, 15.0)} if number == 6 else skin
+    skin = Material(float(rng.uniform(0.35, 0.85)), float(rng.uniform(0.02, 0.15)))
+    striped = skin.striped(0.7, 15.0) if number == 6 else skin
     length, slope = rng.uniform(0.62, 0.72), rng.uniform(0.3, 0.6)
     shoulder = (0.0, -0.78 * length, 0.35 * girth)
     nape = (0.0, shoulder[1] - slope * neck, shoulder[2] + girth * 0.4 + neck)
     head = 0.17 + 0.22 * girth
     parts = [
-        ellipsoid((0, 0, 0), (girth * 0.85, length, girth), **striped),
-        cylinder(shoulder, nape, 0.42 * girth + 0.02, **skin),
-        ellipsoid(nape, (head * 0.8, head * 1.25, head), **skin),
-        ellipsoid((0, nape[1] - head - snout / 2, nape[2] - 0.05), (head / 2, snout, head / 2), **skin),
-        cylinder((0, length * 0.93, girth * 0.3), (0, length * 1.25, -girth * 0.6), 0.035, **skin),
+        ellipsoid((0, 0, 0), (girth * 0.85, length, girth), material=striped),
+        cylinder(shoulder, nape, 0.42 * girth + 0.02, material=skin),
+        ellipsoid(nape, (head * 0.8, head * 1.25, head), material=skin),
+        ellipsoid(
+            (0, nape[1] - head - snout / 2, nape[2] - 0.05), (head / 2, snout, head / 2), material=skin
+        ),
+        cylinder((0, length * 0.93, girth * 0.3), (0, length * 1.25, -girth * 0.6), 0.035, material=skin),
     ]
     if number == 3:
         tip = (0, nape[1] - head - snout * 1.2, -0.5)
-        parts.append(cylinder((0, nape[1] - head - snout, nape[2]), tip, 0.08, **skin))
+        parts.append(cylinder((0, nape[1] - head - snout, nape[2]), tip, 0.08, material=skin))
     ear = 0.22 if number == 3 else 0.07
     for side in (-1, 1):
         parts.append(
-            ellipsoid((side * head * 0.75, nape[1] + 0.06, nape[2] + head * 0.7), (0.05, ear, ear * 1.6), **skin)
+            ellipsoid(
+                (side * head * 0.75, nape[1] + 0.06, nape[2] + head * 0.7),
+                (0.05, ear, ear * 1.6),
+                material=skin,
+            )
         )
         parts.append(
             ellipsoid(
-                (side * head * 0.68, nape[1] - head * 0.7, nape[2] + head * 0.3), (0.04,) * 3, albedo=0.03, gloss=0.6
+                (side * head * 0.68, nape[1] - head * 0.7, nape[2] + head * 0.3),
+                (0.04,) * 3,
+                material=Material(0.03, 0.6),
             )
         )
         for end in (-0.68, 0.68):
             foot = (side * girth * 0.52, end * length * 1.06, -girth * 0.6 - legs)
             hip = (side * girth * 0.5, end * length, -girth * 0.2)
-            parts.append(cylinder(hip, foot, 0.06 + 0.13 * girth, **skin))
+            parts.append(cylinder(hip, foot, 0.06 + 0.13 * girth, material=skin))
     return parts
 
 
 def chair(rng: np.random.Generator, number: int) -> list[Solid]:
     """A chair: with a solid or slatted back, arms, on four legs or on a pedestal."""
-    wood = {"albedo": float(rng.uniform(0.35, 0.8)), "gloss": float(rng.uniform(0.05, 0.35))}
-    cloth = {"albedo": float(rng.uniform(0.25, 0.85)), "gloss": 0.03}
+    wood = Material(float(rng.uniform(0.35, 0.8)), float(rng.uniform(0.05, 0.35)))
+    cloth = Material(float(rng.uniform(0.25, 0.85)), 0.03)
     half, height, thick = rng.uniform(0.38, 0.48), rng.uniform(0.6, 0.85), rng.uniform(0.04, 0.10)
     tall = rng.uniform(0.7, 1.1)
-    round_seat, pedestal, arms, slats = number in (2, 6), number in (3, 6), number in (1, 3, 5), number in (0, 4, 7)
+    round_seat, pedestal, arms, slats = (
+        number in (2, 6),
+        number in (3, 6),
+        number in (1, 3, 5),
+        number in (0, 4, 7),
+    )
     parts = [
-        cylinder((0, 0, -thick), (0, 0, thick), half * 1.08, **cloth)
+        cylinder((0, 0, -thick), (0, 0, thick), half * 1.08, material=cloth)
         if round_seat
-        else box((0, 0, 0), (half, half, thick), **cloth)
+        else box((0, 0, 0), (half, half, thick), material=cloth)
     ]
     lean = rng.uniform(0.0, 0.18) * tall
     back = (-half - lean / 2, 0, tall / 2)
     turn = rotation("y", -np.rad2deg(np.arctan2(lean, tall)))
     if slats:
         for y in np.linspace(-half * 0.9, half * 0.9, 3 + number % 4):
-            parts.append(cylinder((-half, y, 0), (-half - lean, y, tall), 0.045, **wood))
-        parts.append(box((-half - lean, 0, tall), (0.06, half, 0.11), **wood))
+            parts.append(cylinder((-half, y, 0), (-half - lean, y, tall), 0.045, material=wood))
+        parts.append(box((-half - lean, 0, tall), (0.06, half, 0.11), material=wood))
     else:
-        parts.append(box(back, (0.06 + thick / 2, half * 0.96, tall / 2), turn, **cloth))
+        parts.append(box(back, (0.06 + thick / 2, half * 0.96, tall / 2), turn, material=cloth))
     if pedestal:
-        parts.append(cylinder((0, 0, 0), (0, 0, -height), 0.07, albedo=0.3, gloss=0.6))
+        parts.append(cylinder((0, 0, 0), (0, 0, -height), 0.07, material=Material(0.3, 0.6)))
         for angle in np.arange(5) * 2 * np.pi / 5:
             foot = (0.5 * np.cos(angle), 0.5 * np.sin(angle), -height)
-            parts.append(cylinder((0, 0, -height * 0.88), foot, 0.05, albedo=0.3, gloss=0.6))
+            parts.append(cylinder((0, 0, -height * 0.88), foot, 0.05, material=Material(0.3, 0.6)))
     else:
         splay = rng.uniform(1.0, 1.2)
         for x in (-half * 0.86, half * 0.86):
             for y in (-half * 0.86, half * 0.86):
-                parts.append(cylinder((x, y, 0), (x * splay, y * splay, -height), 0.05, **wood))
+                parts.append(cylinder((x, y, 0), (x * splay, y * splay, -height), 0.05, material=wood))
     if arms:
         for side in (-half, half):
-            parts.append(box((0, side, 0.36), (half, 0.055, 0.045), **wood))
-            parts.append(cylinder((half * 0.85, side, 0), (half * 0.85, side, 0.36), 0.045, **wood))
+            parts.append(box((0, side, 0.36), (half, 0.055, 0.045), material=wood))
+            parts.append(cylinder((half * 0.85, side, 0), (half * 0.85, side, 0.36), 0.045, material=wood))
     return parts
 
 
 def face(rng: np.random.Generator, number: int) -> list[Solid]:
     """A human head: face shape, hair, nose, eyes, mouth, ears and neck."""
-    skin = {"albedo": float(rng.uniform(0.45, 0.85)), "gloss": float(rng.uniform(0.05, 0.2))}
-    hair = {"albedo": float(rng.choice([0.05, 0.12, 0.3, 0.7])), "gloss": 0.15}
-    lips = {"albedo": skin["albedo"] * 0.45, "gloss": 0.2}
+    skin = Material(float(rng.uniform(0.45, 0.85)), float(rng.uniform(0.05, 0.2)))
+    hair = Material(float(rng.choice([0.05, 0.12, 0.3, 0.7])), 0.15)
+    lips = Material(skin.albedo * 0.45, 0.2)
     wide, tall, deep = rng.uniform(0.55, 0.70), rng.uniform(0.80, 0.95), rng.uniform(0.68, 0.80)
     gap, eye, eye_z = rng.uniform(0.21, 0.28), rng.uniform(0.085, 0.115), rng.uniform(0.08, 0.18)
     nose = rng.uniform(0.12, 0.24)
@@ -128,138 +139,94 @@ def face(rng: np.random.Generator, number: int) -> list[Solid]:
     brow = front(0, eye_z)
     tip = front(0, -0.16)
     parts = [
-        ellipsoid((0, 0, 0), (deep, wide, tall), **skin),
-        ellipsoid((0.08, 0, -tall * 0.52), (deep * 0.72, wide * 0.72, tall * 0.5), **skin),
-        cylinder((-0.1, 0, -0.5), (-0.15, 0, -1.25), wide * 0.55, **skin),
-        bullet((tip - 0.06, 0, -0.20), (brow, 0, eye_z + 0.02), 0.10, **skin),
-        ellipsoid((tip + nose * 0.4, 0, -0.19), (nose * 0.7, 0.10, 0.085), **skin),
-        ellipsoid((front(0, -0.48) + 0.02, 0, -0.47), (0.09, rng.uniform(0.17, 0.27), 0.055), **lips),
+        ellipsoid((0, 0, 0), (deep, wide, tall), material=skin),
+        ellipsoid((0.08, 0, -tall * 0.52), (deep * 0.72, wide * 0.72, tall * 0.5), material=skin),
+        cylinder((-0.1, 0, -0.5), (-0.15, 0, -1.25), wide * 0.55, material=skin),
+        bullet((tip - 0.06, 0, -0.20), (brow, 0, eye_z + 0.02), 0.10, material=skin),
+        ellipsoid((tip + nose * 0.4, 0, -0.19), (nose * 0.7, 0.10, 0.085), material=skin),
+        ellipsoid((front(0, -0.48) + 0.02, 0, -0.47), (0.09, rng.uniform(0.17, 0.27), 0.055), material=lips),
     ]
     for side in (-1, 1):
         surface = front(gap, eye_z)
         parts += [
-            ellipsoid((surface - 0.04, side * gap, eye_z), (0.09, eye * 1.35, eye * 0.8), albedo=0.95, gloss=0.4),
-            ellipsoid((surface + 0.025, side * gap, eye_z), (0.05, eye * 0.55, eye * 0.6), albedo=0.03, gloss=0.7),
             ellipsoid(
-                (surface + 0.02, side * gap, eye_z + 0.19), (0.05, eye * 1.6, rng.uniform(0.025, 0.05)), **hair
+                (surface - 0.04, side * gap, eye_z),
+                (0.09, eye * 1.35, eye * 0.8),
+                material=Material(0.95, 0.4),
             ),
-            ellipsoid((-0.05, side * wide, 0.02), (0.13, 0.08, 0.2), **skin),
+            ellipsoid(
+                (surface + 0.025, side * gap, eye_z),
+                (0.05, eye * 0.55, eye * 0.6),
+                material=Material(0.03, 0.7),
+            ),
+            ellipsoid(
+                (surface + 0.02, side * gap, eye_z + 0.19),
+                (0.05, eye * 1.6, rng.uniform(0.025, 0.05)),
+                material=hair,
+            ),
+            ellipsoid((-0.05, side * wide, 0.02), (0.13, 0.08, 0.2), material=skin),
         ]
     if number != 5:
-        parts.append(half_ellipsoid((-0.07, 0, eye_z + 0.2), (deep * 1.02, wide * 1.08, tall * 0.92), **hair))
-        parts.append(ellipsoid((-0.3, 0, 0.1), (deep * 0.85, wide * 1.1, tall * 0.95), **hair))
+        parts.append(
+            half_ellipsoid((-0.07, 0, eye_z + 0.2), (deep * 1.02, wide * 1.08, tall * 0.92), material=hair)
+        )
+        parts.append(ellipsoid((-0.3, 0, 0.1), (deep * 0.85, wide * 1.1, tall * 0.95), material=hair))
     if number in (1, 4, 7):
         for side in (-1, 1):
-            parts.append(ellipsoid((-0.18, side * wide * 0.95, -0.35), (0.3, 0.16, 0.75), **hair))
+            parts.append(ellipsoid((-0.18, side * wide * 0.95, -0.35), (0.3, 0.16, 0.75), material=hair))
     if number in (2, 6):
-        parts.append(ellipsoid((front(0, -0.7) - 0.12, 0, -0.74), (0.25, wide * 0.6, 0.24), **hair))
-    return parts
-
-
-def fruit(rng: np.random.Generator, number: int) -> list[Solid]:
-    """A fruit: apple, pear, banana, grapes, pineapple, strawberry, water melon or cherries."""
-    skin = {"albedo": float(rng.uniform(0.4, 0.85)), "gloss": float(rng.uniform(0.25, 0.5))}
-    dark = {"albedo": 0.18, "gloss": 0.05}
-    makers: list[Callable[[], list[Solid]]] = [
-        lambda: [
-            *(ellipsoid((0, y, 0), (0.78, 0.62, 0.78), **skin) for y in (-0.2, 0.2)),
-            cylinder((0, 0, 0.6), (0, 0.12, 1.05), 0.05, **dark),
-            ellipsoid((0, 0.32, 0.98), (0.05, 0.26, 0.11), rotation("x", 20), albedo=0.35),
-        ],
-        lambda: [
-            ellipsoid((0, 0, -0.3), (0.68, 0.68, 0.66), **skin),
-            bullet((0, 0, -0.12), (0.0, 0.05, 1.05), 0.6, **skin),
-            ellipsoid((0, 0.02, 0.5), (0.33, 0.33, 0.42), **skin),
-            cylinder((0, 0.03, 0.85), (0, 0.15, 1.2), 0.045, **dark),
-        ],
-        lambda: _banana(skin, dark),
-        lambda: _grapes(rng, skin, dark),
-        lambda: _pineapple(rng, skin),
-        lambda: [
-            half_ellipsoid((0, 0, 0.25), (0.66, 0.66, 0.36), **skin),
-            bullet((0, 0, 0.25), (0, 0, -1.0), 0.66, stripes=(0.35, 22.0), **skin),
-            *(
-                bullet((0, 0, 0.6), (0.6 * np.cos(a), 0.6 * np.sin(a), 0.55), 0.13, albedo=0.25)
-                for a in np.arange(6) * np.pi / 3
-            ),
-            cylinder((0, 0, 0.55), (0, 0.08, 0.9), 0.05, **dark),
-        ],
-        lambda: [
-            ellipsoid((0, 0, 0), (0.68, 1.0, 0.68), albedo=0.62, gloss=0.35, stripes=(0.75, 17.0)),
-            cylinder((0, -0.97, 0.05), (0, -1.12, 0.12), 0.04, **dark),
-        ],
-        lambda: [
-            *(ellipsoid((0, side * 0.48, -0.4), (0.45,) * 3, **skin) for side in (-1, 1)),
-            *(cylinder((0, side * 0.48, 0), (0, 0.05, 0.95), 0.035, **dark) for side in (-1, 1)),
-            ellipsoid((0, 0.38, 0.9), (0.05, 0.36, 0.15), rotation("x", 15), albedo=0.3),
-        ],
-    ]
-    return makers[number]()
-
-
-def _banana(skin: dict, dark: dict) -> list[Solid]:
-    angles = np.deg2rad(np.linspace(205, 335, 8))
-    bends = [(0, 1.1 * np.cos(a), 1.1 * np.sin(a) + 0.75) for a in angles]
-    radii = [0.12, 0.18, 0.22, 0.24, 0.22, 0.18, 0.12]
-    pairs = zip(bends[:-1], bends[1:], radii, strict=True)
-    rods = [cylinder(start, end, radius, **skin) for start, end, radius in pairs]
-    joints = [ellipsoid(bend, (r,) * 3, **skin) for bend, r in zip(bends[1:-1], radii[1:], strict=True)]
-    ends = [ellipsoid(bend, (0.11,) * 3, **dark) for bend in (bends[0], bends[-1])]
-    return [*rods, *joints, *ends]
-
-
-def _grapes(rng: np.random.Generator, skin: dict, dark: dict) -> list[Solid]:
-    parts = [cylinder((0, 0, 0.6), (0, 0.1, 1.1), 0.045, **dark)]
-    for level, count in enumerate([5, 6, 5, 3, 1]):
-        reach = 0.1 * count if count > 1 else 0.0
-        for angle in np.arange(count) * 2 * np.pi / count + 0.5 * level:
-            centre = (reach * np.cos(angle), reach * np.sin(angle), 0.55 - 0.36 * level)
-            parts.append(ellipsoid(centre, (float(rng.uniform(0.23, 0.28)),) * 3, **skin))
-    return parts
-
-
-def _pineapple(rng: np.random.Generator, skin: dict) -> list[Solid]:
-    parts = [ellipsoid((0, 0, -0.35), (0.5, 0.5, 0.72), stripes=(0.6, 26.0), **skin)]
-    for angle in np.arange(9) * 2 * np.pi / 9:
-        reach, height = rng.uniform(0.25, 0.6), rng.uniform(0.75, 1.1)
-        parts.append(
-            bullet((0, 0, 0.2), (reach * np.cos(angle), reach * np.sin(angle), height), 0.12, albedo=0.3)
-        )
+        parts.append(ellipsoid((front(0, -0.7) - 0.12, 0, -0.74), (0.25, wide * 0.6, 0.24), material=hair))
     return parts
 
 
 def table(rng: np.random.Generator, number: int) -> list[Solid]:
     """A table: square or round top; four legs, a pedestal, trestles, drawers or a shelf."""
-    wood = {"albedo": float(rng.uniform(0.35, 0.85)), "gloss": float(rng.uniform(0.05, 0.4))}
+    wood = Material(float(rng.uniform(0.35, 0.85)), float(rng.uniform(0.05, 0.4)))
     deep, wide = rng.uniform(0.5, 0.65), rng.uniform(0.85, 1.05)
     height, thick, leg = rng.uniform(0.7, 0.95), rng.uniform(0.04, 0.08), rng.uniform(0.045, 0.08)
+    top = (deep, wide, thick)
     if number in (1, 4):
-        parts = [
-            cylinder((0, 0, -thick), (0, 0, thick), wide * 0.85, **wood),
-            cylinder((0, 0, 0), (0, 0, -height), leg * 1.5, **wood),
-        ]
-        if number == 1:
-            return [*parts, cylinder((0, 0, -height - 0.05), (0, 0, -height), wide * 0.45, **wood)]
-        ends = [(0.5 * np.cos(a), 0.5 * np.sin(a), -height) for a in np.deg2rad([45, 165, 285])]
-        return [*parts, *(cylinder((0, 0, -height * 0.6), end, leg, **wood) for end in ends)]
-    parts = [box((0, 0, 0), (deep, wide, thick), **wood)]
+        return _round_table(number, wide * 0.85, height, thick, leg, wood)
+    parts = [box((0, 0, 0), top, material=wood)]
     if number == 5:
-        for y in (-wide * 0.75, wide * 0.75):
-            for x in (-deep * 0.9, deep * 0.9):
-                parts.append(cylinder((0, y, 0), (x, y, -height), leg, **wood))
-        return [*parts, cylinder((0, -wide * 0.75, -0.3), (0, wide * 0.75, -0.3), leg * 0.7, **wood)]
+        return [*parts, *_trestles(deep, wide, height, leg, wood)]
     for x in (-deep * 0.88, deep * 0.88):
         for y in (-wide * 0.92, wide * 0.92):
-            parts.append(cylinder((x, y, 0), (x, y, -height), leg, **wood))
+            parts.append(cylinder((x, y, 0), (x, y, -height), leg, material=wood))
     if number in (2, 6):
-        parts.append(box((0, wide * 0.55, -height * 0.42), (deep * 0.85, wide * 0.36, height * 0.4), **wood))
+        parts.append(
+            box((0, wide * 0.55, -height * 0.42), (deep * 0.85, wide * 0.36, height * 0.4), material=wood)
+        )
         for z in (-0.25, -0.5):
-            parts.append(ellipsoid((deep * 0.88, wide * 0.55, z), (0.05,) * 3, albedo=0.15, gloss=0.6))
+            parts.append(ellipsoid((deep * 0.88, wide * 0.55, z), (0.05,) * 3, material=Material(0.15, 0.6)))
     if number in (3, 7):
-        parts.append(box((0, 0, -height * 0.7), (deep * 0.85, wide * 0.88, thick), **wood))
-    if number == 7:
-        parts.append(wedge([(0, -wide, 0), (0, wide, 0), (0, wide, -0.22), (0, -wide, -0.22)], 0.06, "x", **wood))
+        parts.append(box((0, 0, -height * 0.7), (deep * 0.85, wide * 0.88, thick), material=wood))
     return parts
+
+
+def _round_table(
+    number: int, radius: float, height: float, thick: float, leg: float, wood: Material
+) -> list[Solid]:
+    """Round top on a pillar, which ends in a foot (number 1) or three legs."""
+    parts = [
+        cylinder((0, 0, -thick), (0, 0, thick), radius, material=wood),
+        cylinder((0, 0, 0), (0, 0, -height), leg * 1.5, material=wood),
+    ]
+    if number == 1:
+        return [*parts, cylinder((0, 0, -height - 0.05), (0, 0, -height), radius * 0.5, material=wood)]
+    ends = [(0.5 * np.cos(a), 0.5 * np.sin(a), -height) for a in np.deg2rad([45, 165, 285])]
+    return [*parts, *(cylinder((0, 0, -height * 0.6), end, leg, material=wood) for end in ends)]
+
+
+def _trestles(deep: float, wide: float, height: float, leg: float, wood: Material) -> list[Solid]:
+    """Two pairs of spread legs and the bar between them."""
+    y = wide * 0.75
+    legs = [
+        cylinder((0, side * y, 0), (x, side * y, -height), leg, material=wood)
+        for side in (-1, 1)
+        for x in (-deep * 0.9, deep * 0.9)
+    ]
+    return [*legs, cylinder((0, -y, -0.3), (0, y, -0.3), leg * 0.7, material=wood)]
 
 
 # Template and canonical view (turn about the vertical, tilt towards the viewer; degrees).

@@ -15,7 +15,7 @@ KEY_LIGHT = np.array([0.62, -0.45, 0.64]) / np.linalg.norm([0.62, -0.45, 0.64])
 # Halfway between the key light and the viewer, who looks along -x.
 HALFWAY = (KEY_LIGHT + [1, 0, 0]) / np.linalg.norm(KEY_LIGHT + [1, 0, 0])
 AMBIENT, SKY, DIFFUSE, SHININESS = 0.24, 0.20, 0.85, 24
-TINY = np.float32(1e-9)
+TINY, FAR = np.float32(1e-9), np.float32(1e6)
 
 
 def render(solids: Sequence[Solid], background: np.ndarray) -> np.ndarray:
@@ -47,8 +47,9 @@ def render(solids: Sequence[Solid], background: np.ndarray) -> np.ndarray:
 
 
 def _average(fine: np.ndarray) -> np.ndarray:
-    rows = sum(fine[k::SUPERSAMPLING] for k in range(SUPERSAMPLING))
-    return sum(rows[:, k::SUPERSAMPLING] for k in range(SUPERSAMPLING)) / SUPERSAMPLING**2
+    """Average blocks of pixels: (size * SUPERSAMPLING,) * 2 -> (size, size)."""
+    size = fine.shape[0] // SUPERSAMPLING
+    return fine.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean(axis=(1, 3))
 
 
 def _window(solid: Solid, fine: int) -> tuple[slice, slice] | None:
@@ -75,24 +76,30 @@ def _draw(
     z = 1 - (np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + 0.5) * (2 / fine)
     y = (np.arange(columns.start, columns.stop, dtype=np.float32)[None] + 0.5) * (2 / fine) - 1
     # Unit-frame point at depth x: origin + x * direction.
-    origin = [
-        (row[1] * (y - solid.centre[1]) + row[2] * (z - solid.centre[2]) - row[0] * solid.centre[0]).astype(
-            np.float32
-        )
-        for row in inverse
-    ]
+    centre_x, centre_y, centre_z = solid.centre
+    along_x, along_y, along_z = inverse.T.astype(np.float32)[:, :, None, None]
+    origin = along_y * (y - np.float32(centre_y)) + along_z * (z - np.float32(centre_z))
+    origin -= along_x * np.float32(centre_x)
     near, face = _surface(solid, origin, inverse[:, 0].astype(np.float32))
     seen = near > depth[window]
     if not seen.any():
         return
     near, face = near[seen], face[seen]
-    points = np.stack([o[seen] for o in origin]) + near * inverse[:, :1].astype(np.float32)
+    points = origin[:, seen] + near * inverse[:, :1].astype(np.float32)
     depth[window][seen] = near
     luminance[window][seen] = _shade(solid, points, face, inverse.astype(np.float32))
 
 
-def _surface(solid: Solid, origin: list[np.ndarray], direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _surface(solid: Solid, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the depth of the surface nearest to the viewer.
+
+    Parameters
+    ----------
+    solid : Solid
+    origin : np.ndarray (3, rows, columns)
+        Points of the unit frame at depth 0.
+    direction : np.ndarray (3,)
+        Change of the point per unit of depth.
 
     Returns
     -------
@@ -101,21 +108,12 @@ def _surface(solid: Solid, origin: list[np.ndarray], direction: np.ndarray) -> t
     face : np.ndarray (rows, columns) int
         -1 where the quadric is seen, else the index of the plane.
     """
-    q, linear, constant = solid.quadric[:3].astype(np.float32), *solid.quadric[3:].astype(np.float32)
-    far, near = np.float32(-1e6), np.float32(1e6)
-    if q.any():
-        square = (q * direction**2).sum() + TINY
-        half = sum(q[k] * direction[k] * origin[k] for k in range(3)) + linear * direction[2] / 2
-        rest = sum(q[k] * origin[k] ** 2 for k in range(3)) + linear * origin[2] + constant
-        discriminant = half * half - square * rest
-        root = np.sqrt(np.maximum(discriminant, 0))
-        near = np.where(discriminant > 0, (root - half) / square, -np.inf)
-        far = np.where(discriminant > 0, (-root - half) / square, np.inf)
-    near = np.broadcast_to(near, origin[0].shape).copy()
+    near, far = _quadric_interval(solid.quadric.astype(np.float32), origin, direction)
     face = np.full(near.shape, -1, dtype=np.int8)
     for index, (*normal, offset) in enumerate(solid.planes.astype(np.float32)):
         slope = float(np.dot(normal, direction))
-        bound = (offset - sum(normal[k] * origin[k] for k in range(3))) / (slope or TINY)
+        # A plane along the ray bounds nothing inside it, and everything outside.
+        bound = (offset - np.tensordot(normal, origin, 1)) / (slope or -TINY)
         if slope > 0:
             closer = bound < near
             near[closer], face[closer] = bound[closer], index
@@ -123,6 +121,24 @@ def _surface(solid: Solid, origin: list[np.ndarray], direction: np.ndarray) -> t
             far = np.maximum(far, bound)
     near[near < far] = -np.inf
     return near, face
+
+
+def _quadric_interval(
+    quadric: np.ndarray, origin: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Largest and smallest depth x (rows, columns) at which a ray is inside the quadric."""
+    q, linear, constant = quadric[:3], quadric[3], quadric[4]
+    if not q.any():
+        return np.full(origin.shape[1:], FAR), np.full(origin.shape[1:], -FAR)
+    square = (q * direction**2).sum() + TINY
+    half = np.tensordot(q * direction, origin, 1) + linear * direction[2] / 2
+    rest = np.tensordot(q, origin**2, 1) + linear * origin[2] + constant
+    discriminant = half * half - square * rest
+    root = np.sqrt(np.maximum(discriminant, 0))
+    missed = discriminant <= 0
+    near, far = (root - half) / square, (-root - half) / square
+    near[missed], far[missed] = -np.inf, np.inf
+    return near, far
 
 
 def _shade(solid: Solid, points: np.ndarray, face: np.ndarray, inverse: np.ndarray) -> np.ndarray:
@@ -136,9 +152,9 @@ def _shade(solid: Solid, points: np.ndarray, face: np.ndarray, inverse: np.ndarr
     normal /= np.sqrt((normal * normal).sum(axis=0)) + TINY
     lambert = np.maximum(KEY_LIGHT.astype(np.float32) @ normal, 0)
     highlight = np.maximum(HALFWAY.astype(np.float32) @ normal, 0) ** SHININESS
-    strength, frequency = solid.stripes
+    strength, frequency = solid.material.stripes
     pattern = 1 - strength * (0.5 + 0.5 * np.sin(frequency * points[1])) if strength else 1.0
     light = AMBIENT + SKY * (0.5 + 0.5 * normal[2]) + DIFFUSE * lambert
     # Surfaces that turn away from the viewer darken a little, as in a cluttered room.
     light *= 0.72 + 0.28 * np.maximum(normal[0], 0)
-    return solid.albedo * pattern * light + solid.gloss * highlight
+    return solid.material.albedo * pattern * light + solid.material.gloss * highlight

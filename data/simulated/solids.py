@@ -7,11 +7,38 @@ All ``q_k`` are non-negative, so that the quadric is convex.
 The world frame is that of the HvM stimuli: x towards the viewer, y to the right, z up.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 UP = np.array([0.0, 0.0, 1.0])
+
+
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Material:
+    """How a surface looks.
+
+    Attributes
+    ----------
+    albedo : float
+        Share of the light that the surface gives back, 0 to 1.
+    gloss : float
+        Strength of the highlight.
+    stripes : tuple of float
+        Depth and spatial frequency of a stripe pattern along the solid's own y.
+    """
+
+    albedo: float
+    gloss: float = 0.2
+    stripes: tuple[float, float] = (0.0, 1.0)
+
+    def striped(self, depth: float, frequency: float) -> "Material":
+        """The same surface with stripes."""
+        return replace(self, stripes=(depth, frequency))
 
 
 @dataclass(frozen=True)
@@ -27,21 +54,14 @@ class Solid:
     matrix : np.ndarray (3, 3)
         World point = matrix @ unit point + centre. The solid lies in [-1, 1]^3 of its unit frame.
     centre : np.ndarray (3,)
-    albedo : float
-        Share of the light that the surface gives back, 0 to 1.
-    gloss : float
-        Strength of the highlight.
-    stripes : tuple of float
-        Depth and spatial frequency of a stripe pattern along the unit frame's y.
+    material : Material
     """
 
     quadric: np.ndarray
     planes: np.ndarray
-    matrix: np.ndarray = field(default_factory=lambda: np.eye(3))
-    centre: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    albedo: float = 0.6
-    gloss: float = 0.2
-    stripes: tuple[float, float] = (0.0, 1.0)
+    matrix: np.ndarray
+    centre: np.ndarray
+    material: Material
 
     def moved(self, matrix: np.ndarray, shift: np.ndarray) -> "Solid":
         """Apply the world map p -> matrix @ p + shift."""
@@ -62,24 +82,25 @@ def rotation(axis: str, degrees: float) -> np.ndarray:
     return matrix
 
 
-def ellipsoid(centre: tuple, half: tuple, turn: np.ndarray | None = None, **material: float) -> Solid:
+def ellipsoid(centre: Point, half: Point, turn: np.ndarray | None = None, *, material: Material) -> Solid:
     """Ellipsoid with half axes `half`, turned by the matrix `turn` about its centre."""
     return _place([1, 1, 1, 0, -1], [], centre, half, turn, material)
 
 
 def half_ellipsoid(
-    centre: tuple, half: tuple, turn: np.ndarray | None = None, upper: bool = True, **material: float
+    centre: Point, half: Point, turn: np.ndarray | None = None, *, upper: bool = True, material: Material
 ) -> Solid:
     """Upper (or lower) half of an ellipsoid, flat at its centre: domes, bowls and hulls."""
     return _place([1, 1, 1, 0, -1], [[0, 0, -1 if upper else 1, 0]], centre, half, turn, material)
 
 
 def box(
-    centre: tuple,
-    half: tuple,
+    centre: Point,
+    half: Point,
     turn: np.ndarray | None = None,
     taper: tuple[float, float] = (1.0, 1.0),
-    **material: float,
+    *,
+    material: Material,
 ) -> Solid:
     """Box whose top is `taper` times as wide as its base in x and y (0 makes a ridge or a point)."""
     planes = [[0, 0, 1, 1], [0, 0, -1, 1]]
@@ -92,17 +113,17 @@ def box(
     return _place([0, 0, 0, 0, -1], planes, centre, half, turn, material)
 
 
-def cylinder(start: tuple, end: tuple, radius: float, **material: float) -> Solid:
+def cylinder(start: Point, end: Point, radius: float, *, material: Material) -> Solid:
     """Round rod from `start` to `end`."""
     return _along(start, end, radius, [1, 1, 0, 0, -1], material)
 
 
-def bullet(start: tuple, end: tuple, radius: float, **material: float) -> Solid:
+def bullet(start: Point, end: Point, radius: float, *, material: Material) -> Solid:
     """Paraboloid with its wide end at `start` and its tip at `end`: noses, horns, leaves."""
     return _along(start, end, radius, [1, 1, 0, 0.5, -0.5], material)
 
 
-def wedge(corners: list[tuple], thickness: float, normal: str, **material: float) -> Solid:
+def wedge(corners: list[Point], thickness: float, normal: str, *, material: Material) -> Solid:
     """Plate of a convex outline: wings, sails, fins.
 
     Parameters
@@ -125,7 +146,7 @@ def wedge(corners: list[tuple], thickness: float, normal: str, **material: float
     for here, there in zip(unit, np.roll(unit, -1, axis=0), strict=True):
         edge = (there - here)[flat]
         outward = np.array([edge[1], -edge[0]])
-        outward *= np.sign(outward @ here[flat]) or 1.0
+        outward *= np.sign(outward @ (here - unit.mean(axis=0))[flat])
         plane = np.zeros(4)
         plane[flat], plane[3] = outward, outward @ here[flat]
         planes.append(plane)
@@ -136,7 +157,7 @@ def wedge(corners: list[tuple], thickness: float, normal: str, **material: float
     return _place([0, 0, 0, 0, -1], planes, tuple(centre), tuple(half), None, material)
 
 
-def _along(start: tuple, end: tuple, radius: float, quadric: list[float], material: dict) -> Solid:
+def _along(start: Point, end: Point, radius: float, quadric: Sequence[float], material: Material) -> Solid:
     """Place a round solid whose unit z axis runs from `start` to `end`."""
     start_point, end_point = np.array(start, dtype=float), np.array(end, dtype=float)
     axis = (end_point - start_point) / 2
@@ -151,12 +172,12 @@ def _along(start: tuple, end: tuple, radius: float, quadric: list[float], materi
 
 
 def _place(
-    quadric: list[float],
-    planes: list,
-    centre: tuple,
-    half: tuple,
+    quadric: Sequence[float],
+    planes: Sequence[Sequence[float] | np.ndarray],
+    centre: Point,
+    half: Point,
     turn: np.ndarray | None,
-    material: dict,
+    material: Material,
 ) -> Solid:
     matrix = np.diag(np.array(half, dtype=float))
     return Solid(
@@ -164,5 +185,5 @@ def _place(
         planes=np.array(planes, dtype=float).reshape(-1, 4),
         matrix=matrix if turn is None else turn @ matrix,
         centre=np.array(centre, dtype=float),
-        **material,
+        material=material,
     )

@@ -54,7 +54,7 @@ class Teacher(nn.Module):
         self.retina = Retina()
         self.block1 = _block(gabors, stride=2, pool=nn.MaxPool2d(2))
         channels = len(gabors)
-        pools = (nn.MaxPool2d(2), nn.Identity(), nn.AvgPool2d(2), nn.AvgPool2d(2))
+        pools = (nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AvgPool2d(2), nn.Identity())
         for number, (width, pool) in enumerate(zip(WIDTHS, pools, strict=True), start=2):
             self.add_module(f"block{number}", _block(_random_filters(rng, channels, width), 1, pool))
             channels = width
