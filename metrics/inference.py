@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from itprobe.errors import InputError
+
 N_BOOTSTRAP = 1000
 LEVEL = 0.95
 
@@ -77,14 +79,12 @@ def resample(
         Number of draws B.
     seed : int
     """
-    generator = np.random.default_rng([seed, 1])
-    ids = np.unique(np.concatenate(held_out.stimulus_ids))
-    counts = generator.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=n if stimuli else 1)
+    ids, counts = _draw_stimuli(held_out, n, seed)
     if not stimuli:
-        counts = np.ones_like(counts)
+        counts = np.ones_like(counts[:1])
     r, ev = [], []
     for split_ids, y, z in zip(held_out.stimulus_ids, held_out.responses, held_out.predictions, strict=True):
-        weights = counts[:, np.searchsorted(ids, split_ids)].astype(np.float64)
+        weights = counts[:, np.searchsorted(ids, split_ids)]
         split_r, split_ev = _weighted_scores(weights, y, z)
         r.append(split_r)
         ev.append(split_ev)
@@ -93,6 +93,14 @@ def resample(
     return Resampled(
         np.broadcast_to(np.stack(r, axis=1), shape), np.broadcast_to(np.stack(ev, axis=1), shape), columns
     )
+
+
+def _draw_stimuli(held_out: HeldOut, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """All tested stimuli (m,) and how often each is drawn (B, m)."""
+    ids = np.unique(np.concatenate(held_out.stimulus_ids))
+    generator = np.random.default_rng([seed, 1])
+    counts = generator.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=n)
+    return ids, counts.astype(np.float64)
 
 
 def _weighted_scores(
@@ -131,6 +139,130 @@ def interval(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     tail = (1 - level) / 2
     low, high = np.nanquantile(draws, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def studentised_interval(
+    held_out: HeldOut,
+    stimuli: bool = True,
+    neuroids: bool = True,
+    n: int = N_BOOTSTRAP,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> tuple[float, float]:
+    """Bootstrap-t interval for the mean r: over neuroids within a split, then over splits.
+
+    Every draw is measured by its own standard error, which makes the interval second-order correct
+    where the percentile interval is first-order (Efron & Tibshirani 1993, ch. 12): it matters with a few
+    dozen stimuli or neuroids. It works on Fisher's z, whose error hardly depends on its value, so the
+    interval stays within -1 .. 1. Standard errors over stimuli come from the influence of each stimulus
+    on the mean r, those over neuroids from their spread within each animal. There is none for the
+    median over neuroids: it has no such error, and the percentile interval of `resample` serves.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+    stimuli, neuroids : bool
+        What to resample; one of them at least.
+    n : int
+        Number of draws.
+    seed : int
+        Draws are those of `resample`.
+    level : float
+
+    Returns
+    -------
+    tuple of float
+
+    Raises
+    ------
+    InputError
+        If neuroids are to be resampled and an animal has a single one.
+    """
+    names, sizes = np.unique(held_out.animals, return_counts=True)
+    if neuroids and sizes.min() < 2:
+        raise InputError(
+            f"neuroids cannot be resampled: animal {names[sizes.argmin()]} has a single one; resample the "
+            "stimuli alone"
+        )
+    ids, counts = _draw_stimuli(held_out, n, seed)
+    if not stimuli:
+        counts = np.ones_like(counts)
+    columns = _draw_neuroids(held_out.animals, n, np.random.default_rng([seed, 2]), neuroids)
+    rows = [np.searchsorted(ids, split_ids) for split_ids in held_out.stimulus_ids]
+
+    def z_and_error(weights: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
+        r, influence = _mean_r(held_out, rows, weights, drawn)
+        value, variance = np.nanmean(r), 0.0
+        if stimuli:
+            variance += float((weights * influence**2).sum())
+        if neuroids:
+            variance += _variance_over_neuroids(r, held_out.animals)
+        return float(np.arctanh(value)), float(np.sqrt(variance) / (1 - value**2))
+
+    z, error = z_and_error(np.ones(len(ids)), np.arange(len(held_out.animals)))
+    draws = np.array([z_and_error(*draw) for draw in zip(counts, columns, strict=True)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pivots = (draws[:, 0] - z) / draws[:, 1]
+    # A draw of one neuroid again and again has no error: it says that the interval is unbounded.
+    low, high = interval(np.nan_to_num(pivots, nan=np.nan, posinf=1e9, neginf=-1e9), level)
+    return float(np.tanh(z - high * error)), float(np.tanh(z - low * error))
+
+
+def _mean_r(
+    held_out: HeldOut, rows: list[np.ndarray], weights: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """R of each drawn neuroid, averaged over splits (q,), and each stimulus's influence on its mean (m,).
+
+    The influence of a stimulus with standard scores u and v on r is ``u v - r (u² + v²) / 2``.
+    """
+    r, influence = [], np.zeros(len(weights))
+    for own, y, z in zip(rows, held_out.responses, held_out.predictions, strict=True):
+        share = weights[own] / weights[own].sum()
+        u, v = _standard_scores(y, share), np.nan_to_num(_standard_scores(z, share))
+        of_split = share @ (u * v)
+        each = u * v - of_split * (u**2 + v**2) / 2
+        r.append(of_split[columns])
+        influence[own] += np.nanmean(each[:, columns], axis=1) / weights[own].sum() / len(rows)
+    return np.nanmean(r, axis=0), influence
+
+
+def _standard_scores(values: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Standard scores (n, q) under weights (n,) that sum to 1; NaN where the values are constant."""
+    centred = values - share @ values
+    variance = share @ centred**2
+    flat = variance <= 1e-20 * np.maximum(1, np.max(values**2))
+    return centred / np.sqrt(np.where(flat, np.nan, variance))
+
+
+def _variance_over_neuroids(r: np.ndarray, animals: np.ndarray) -> float:
+    """Sampling variance of the mean of r (q,), neuroids drawn within their animal."""
+    variance = 0.0
+    for animal in np.unique(animals):
+        own = r[animals == animal]
+        own = own[np.isfinite(own)]
+        if len(own) > 1:
+            variance += (len(own) / np.isfinite(r).sum()) ** 2 * own.var(ddof=1) / len(own)
+    return float(variance)
+
+
+def reliability_weighted_mean(values: np.ndarray, rho: np.ndarray) -> np.ndarray:
+    """Mean over neuroids, each weighted by its reliability: what a noisy neuroid says counts for less.
+
+    Parameters
+    ----------
+    values : ndarray (..., q)
+        Scores, e.g. r (q,) or bootstrap draws of it (B, q).
+    rho : ndarray (q,)
+        Reliabilities; below 0 they count as 0, as does NaN.
+
+    Returns
+    -------
+    ndarray (...)
+        Over the neuroids whose score is finite; NaN where their weights are all 0.
+    """
+    weights = np.where(np.isfinite(values), np.maximum(np.nan_to_num(rho), 0), 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (np.where(np.isfinite(values), values, 0) * weights).sum(axis=-1) / weights.sum(axis=-1)
 
 
 def bootstrap_median(values: np.ndarray, columns: np.ndarray) -> np.ndarray:

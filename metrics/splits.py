@@ -4,7 +4,7 @@ A split names stimuli by their stimulus_id, never by row, so that features and r
 misaligned by it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ from itprobe.errors import InputError
 
 STRATIFY_BY = "object_name"
 N_SPLITS = 10
+LEAST_GROUPS = 3
+LEAST_TRAIN, LEAST_TEST = 10, 3
+"""Fewest stimuli of a part in splits by group: a correlation over fewer than 3 says nothing."""
 DEFAULT_SEED = 1
 """Brain-Score's own random_state."""
 
@@ -41,7 +44,8 @@ class SplitPlan:
     ----------
     splits : list of Split
     coord : str or None
-        The stimulus-set column that is balanced over the parts; None where none could be.
+        The stimulus-set column that is balanced over the parts, or, in splits by group, the one whose
+        groups never stand in both parts; None where there is none.
     warnings : list of str
     """
 
@@ -63,6 +67,10 @@ def _strata(stimuli: pd.DataFrame, least: int, parts: int) -> tuple[np.ndarray |
     return labels, []
 
 
+def _balanced(labels: np.ndarray | None) -> str | None:
+    return None if labels is None else STRATIFY_BY
+
+
 def _need(stimuli: pd.DataFrame, least: int, name: str) -> None:
     if len(stimuli) < least:
         raise InputError(
@@ -81,7 +89,7 @@ def brainscore(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
     labels, warnings = _strata(stimuli, least=2, parts=test_size)
     kind = ShuffleSplit if labels is None else StratifiedShuffleSplit
     splitter = kind(n_splits=N_SPLITS, train_size=0.9, random_state=seed)
-    return _plan(stimuli, splitter.split(np.zeros(len(stimuli)), labels), labels, warnings)
+    return _plan(stimuli, splitter.split(np.zeros(len(stimuli)), labels), _balanced(labels), warnings)
 
 
 def kfold(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
@@ -91,7 +99,7 @@ def kfold(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
     labels, warnings = _strata(stimuli, least=N_SPLITS, parts=len(stimuli))
     kind = KFold if labels is None else StratifiedKFold
     splitter = kind(n_splits=N_SPLITS, shuffle=True, random_state=seed)
-    return _plan(stimuli, splitter.split(np.zeros(len(stimuli)), labels), labels, warnings)
+    return _plan(stimuli, splitter.split(np.zeros(len(stimuli)), labels), _balanced(labels), warnings)
 
 
 def course(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
@@ -113,17 +121,119 @@ def course(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
     train, test = train_test_split(
         rest, test_size=0.1, random_state=seed, stratify=None if labels is None else labels[rest]
     )
-    return _plan(stimuli, [(train, test)], labels, warnings)
+    return _plan(stimuli, [(train, test)], _balanced(labels), warnings)
 
 
-def _plan(stimuli: pd.DataFrame, rows: object, labels: np.ndarray | None, warnings: list[str]) -> SplitPlan:
+def object_out(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
+    """10 folds of whole objects (`object_name`) that together test every stimulus once.
+
+    How well a mapping carries over to objects that it was not fitted on. Objects go to folds at
+    random, the folds as even in stimuli as that allows; with fewer than 10 objects each is a fold.
+    """
+    return _group_folds(stimuli, seed, "object_out", "object_name", N_SPLITS)
+
+
+def category_out(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
+    """One split for each category (`category_name`), which is tested and trained on all others.
+
+    Nothing is random about it; the seed plays no part.
+    """
+    return _group_folds(stimuli, seed, "category_out", "category_name", len(stimuli))
+
+
+def background_out(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
+    """10 folds by background (`background_id`): no image is tested on a background seen in training.
+
+    Where every stimulus has a background of its own these are plain random folds.
+    """
+    return _group_folds(stimuli, seed, "background_out", "background_id", N_SPLITS)
+
+
+def variation(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
+    """Train on the stimuli of low `variation` and test on the high ones; then the other way round.
+
+    The two parts are the lowest level and all levels above it, however many there are: only the
+    lowest (objects in one pose, in the centre) differs in kind. Nothing is random about it; the seed
+    plays no part.
+    """
+    _need(stimuli, 20, "variation")
+    stimuli = stimuli.sort_values("stimulus_id")
+    levels = pd.to_numeric(_groups(stimuli, "variation", "variation"), errors="coerce")
+    if np.isnan(levels).any():
+        raise InputError("split 'variation' needs numbers in the stimulus set's column variation")
+    if levels.min() == levels.max():
+        raise InputError(
+            f"split 'variation' needs two levels of variation, all {len(stimuli)} stimuli have {levels.min():g}"
+        )
+    low, high = np.flatnonzero(levels == levels.min()), np.flatnonzero(levels > levels.min())
+    return _group_plan(stimuli, [(low, high), (high, low)], "variation", "variation")
+
+
+def _groups(stimuli: pd.DataFrame, name: str, column: str) -> np.ndarray:
+    """Group of each stimulus."""
+    if column not in stimuli:
+        there = ", ".join(sorted(str(c) for c in stimuli.columns))
+        raise InputError(
+            f"split {name!r} needs the stimulus-set column {column}; this stimulus set has the columns {there}"
+        )
+    missing = int(stimuli[column].isna().sum())
+    if missing:
+        raise InputError(
+            f"split {name!r} needs {column} of every stimulus, {missing} of {len(stimuli)} have none"
+        )
+    return stimuli[column].astype(str).to_numpy()
+
+
+def _group_folds(stimuli: pd.DataFrame, seed: int, name: str, column: str, folds: int) -> SplitPlan:
+    """Folds of whole groups: large groups first, each to the fold that has the fewest stimuli yet."""
+    _need(stimuli, 20, name)
+    stimuli = stimuli.sort_values("stimulus_id")
+    groups, code = np.unique(_groups(stimuli, name, column), return_inverse=True)
+    if len(groups) < LEAST_GROUPS:
+        raise InputError(
+            f"split {name!r} needs at least {LEAST_GROUPS} groups by {column}, there are {len(groups)}: "
+            + ", ".join(groups)
+        )
+    sizes = np.bincount(code)
+    fold_of, filled = np.arange(len(groups)), np.zeros(folds, dtype=int)
+    if len(groups) > folds:
+        drawn = np.random.default_rng(seed).permutation(len(groups))
+        for group in drawn[np.argsort(-sizes[drawn], kind="stable")]:
+            fold_of[group] = filled.argmin()
+            filled[fold_of[group]] += sizes[group]
+    fold = fold_of[code]
+    rows = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)]
+    return _group_plan(stimuli, rows, name, column)
+
+
+def _group_plan(
+    stimuli: pd.DataFrame, rows: list[tuple[np.ndarray, np.ndarray]], name: str, column: str
+) -> SplitPlan:
+    train, test = (min(len(parts[side]) for parts in rows) for side in (0, 1))
+    if train < LEAST_TRAIN or test < LEAST_TEST:
+        raise InputError(
+            f"split {name!r} by {column} leaves {train} stimuli to train on or {test} to test on; it needs "
+            f"at least {LEAST_TRAIN} and {LEAST_TEST}"
+        )
+    return _plan(stimuli, rows, column, [])
+
+
+def _plan(
+    stimuli: pd.DataFrame,
+    rows: Iterable[tuple[np.ndarray, np.ndarray]],
+    coord: str | None,
+    warnings: list[str],
+) -> SplitPlan:
     ids = stimuli["stimulus_id"].to_numpy()
-    splits = [Split(ids[train], ids[test]) for train, test in rows]  # type: ignore[attr-defined]
-    return SplitPlan(splits, None if labels is None else STRATIFY_BY, warnings)
+    return SplitPlan([Split(ids[train], ids[test]) for train, test in rows], coord, warnings)
 
 
 SPLITS: dict[str, Callable[[pd.DataFrame, int], SplitPlan]] = {
     "brainscore": brainscore,
     "course": course,
     "kfold": kfold,
+    "object_out": object_out,
+    "category_out": category_out,
+    "variation": variation,
+    "background_out": background_out,
 }

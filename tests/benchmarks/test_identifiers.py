@@ -47,7 +47,7 @@ def test_every_listed_benchmark_parses():
         ("simulatd_small.IT-ridge", "did you mean simulated_small"),
         ("simulated_small.IT-rigde", "did you mean ridge"),
         ("simulated_small.IT-ridge.corse", "did you mean course"),
-        ("simulated_small", "did you mean simulated_small.IT-ridge"),
+        ("simulated_small", "did you mean simulated_small.IT-"),
         ("r.nc.IT-ridge", "A benchmark is RECORDING.REGION-MAPPING"),
         ("r.txt#IT-ridge", "ending in .nc or .h5"),
     ],

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from itprobe.errors import InputError
 from itprobe.metrics import HeldOut, interval, paired_difference, pearson_r, resample
+from itprobe.metrics.inference import reliability_weighted_mean, studentised_interval
 
 
 def held_out(seed=0, n=300, q=40, r=0.6, splits=2, noise_seed=None):
@@ -81,3 +83,73 @@ def test_paired_differences_are_tighter_than_unpaired_ones_and_find_the_better()
 def test_pairs_must_be_pairs():
     with pytest.raises(ValueError, match="same test stimuli"):
         paired_difference(held_out(0), held_out(1))
+
+
+def test_studentised_interval_of_one_neuroid_is_fishers():
+    two = held_out(n=800, q=2, splits=1)
+    one = [two.responses[0][:, :1]], [two.predictions[0][:, :1]]
+    data = HeldOut(two.stimulus_ids, *one, two.neuroid_ids[:1], two.animals[:1])
+    r = pearson_r(data.responses[0], data.predictions[0])[0]
+    fisher = np.tanh(np.arctanh(r) + np.array([-1.96, 1.96]) / np.sqrt(len(data.responses[0]) - 3))
+    np.testing.assert_allclose(studentised_interval(data, neuroids=False, n=2000), fisher, atol=0.015)
+
+
+def test_studentised_interval_of_few_neuroids_covers_where_the_percentiles_do_not():
+    rng = np.random.default_rng(0)
+    truth = np.tanh(np.arctanh(0.6) + 0.3 * rng.normal(size=100_000)).mean()
+    covered = {"studentised": [], "percentile": []}
+    ids = np.array([f"s{i:04d}" for i in range(40)])
+    for seed in range(120):
+        r = np.tanh(np.arctanh(0.6) + 0.3 * rng.normal(size=8))
+        y = rng.normal(size=(40, 8))
+        y -= y.mean(axis=0)
+        e = rng.normal(size=y.shape)
+        e -= e.mean(axis=0) + y * (e * y).sum(axis=0) / (y**2).sum(axis=0)
+        z = r * y / y.std(axis=0) + np.sqrt(1 - r**2) * e / e.std(axis=0)  # every r is exact
+        data = HeldOut([ids], [y], [z], np.arange(8).astype(str), np.repeat(["a", "b"], 4))
+        options = {"stimuli": False, "n": 200, "seed": seed}
+        intervals = {
+            "studentised": studentised_interval(data, **options),
+            "percentile": interval(resample(data, **options).aggregate("pearson_r", "mean")),
+        }
+        for name, (low, high) in intervals.items():
+            covered[name].append(low <= truth <= high)
+    assert 0.9 <= np.mean(covered["studentised"]) <= 1
+    assert np.mean(covered["percentile"]) < np.mean(covered["studentised"])
+
+
+def test_studentised_interval_over_both_covers_the_truth():
+    covered = []
+    for seed in range(60):
+        low, high = studentised_interval(held_out(seed, n=60, q=10, splits=1), n=200, seed=seed)
+        covered.append(low <= 0.6 <= high)
+    assert 0.88 <= np.mean(covered) <= 1
+
+
+def test_mean_predictors_count_as_zero_in_studentised_intervals_too():
+    data = held_out(q=10)
+    flat = [np.hstack([z[:, :5], np.full_like(z[:, 5:], 0.3)]) for z in data.predictions]
+    low, high = studentised_interval(
+        HeldOut(data.stimulus_ids, data.responses, flat, data.neuroid_ids, data.animals),
+        neuroids=False,
+        n=200,
+    )
+    assert low < 0.3 < high  # half of the neuroids at .6, half at 0
+
+
+def test_two_neuroids_of_each_animal_bound_nothing():
+    low, high = studentised_interval(held_out(n=60, q=4, splits=1), n=300)
+    assert -1 <= low < 0.6 < high <= 1
+
+
+def test_a_single_neuroid_cannot_be_resampled():
+    with pytest.raises(InputError, match="animal a has a single one"):
+        studentised_interval(held_out(q=2))
+
+
+def test_reliability_weighted_mean():
+    r, rho = np.array([0.2, 0.6, np.nan, 0.9]), np.array([0.25, 0.75, 0.9, -0.1])
+    assert reliability_weighted_mean(r, rho) == pytest.approx(0.5)
+    draws = np.vstack([r, r + 0.1])
+    np.testing.assert_allclose(reliability_weighted_mean(draws, rho), [0.5, 0.6])
+    assert np.isnan(reliability_weighted_mean(r, np.array([0, np.nan, 1, -1])))
