@@ -8,13 +8,13 @@ from brainscore_core.metrics import Score
 from brainscore_vision.benchmark_helpers.screen import place_on_screen
 from brainscore_vision.model_interface import BrainModel
 
-from itprobe.benchmarks.evaluation import Evaluation, evaluate
+from itprobe.benchmarks.evaluation import Evaluation, SimilarityEvaluation, compare, evaluate
 from itprobe.benchmarks.identifiers import BenchmarkId, parse_benchmark
 from itprobe.benchmarks.score import brainscore_score, ceiling_score
 from itprobe.benchmarks.target import Target, prepare_target
 from itprobe.data import load_recording
 from itprobe.errors import InputError
-from itprobe.metrics import DEFAULT_SEED, MAPPINGS, SPLITS, Gram, SplitPlan, gram_matrix
+from itprobe.metrics import DEFAULT_SEED, MAPPINGS, SPLITS, WHOLE_SET_MAPPINGS, Gram, SplitPlan, gram_matrix
 
 VERSION = 1
 """Goes up whenever scores change for the same features and recording."""
@@ -39,8 +39,16 @@ class PredictivityBenchmark(Benchmark):
 
     def __init__(self, benchmark_id: BenchmarkId, identifier: str | None = None) -> None:
         self.benchmark_id = benchmark_id
-        self.mapping = MAPPINGS[benchmark_id.mapping]()
+        self.fitted = MAPPINGS[benchmark_id.mapping]() if benchmark_id.mapping in MAPPINGS else None
+        self.whole_set = None if self.fitted else WHOLE_SET_MAPPINGS[benchmark_id.mapping]()
         self._identifier = identifier or str(benchmark_id)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Of the mapping, as they stand in a result file."""
+        mapping = self.fitted or self.whole_set
+        assert mapping
+        return mapping.parameters()
 
     @cached_property
     def target(self) -> Target:
@@ -53,9 +61,12 @@ class PredictivityBenchmark(Benchmark):
 
     def evaluate_gram(
         self, gram: Gram, stimulus_ids: np.ndarray, seed: int = DEFAULT_SEED, label: str = "features"
-    ) -> Evaluation:
+    ) -> Evaluation | SimilarityEvaluation:
         """Score a layer from its Gram matrix; rows are joined by stimulus id."""
-        return evaluate(gram, stimulus_ids, self.target, self.mapping, self.plan(seed), seed, label)
+        if self.whole_set:
+            return compare(gram, stimulus_ids, self.target, self.whole_set, seed)
+        assert self.fitted
+        return evaluate(gram, stimulus_ids, self.target, self.fitted, self.plan(seed), seed, label)
 
     def __call__(self, candidate: BrainModel) -> Score:
         """Score a Brain-Score model.

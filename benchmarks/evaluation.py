@@ -7,15 +7,19 @@ import numpy as np
 
 from itprobe.benchmarks.summary import Summary, summarise
 from itprobe.benchmarks.target import Target
+from itprobe.errors import InputError
 from itprobe.metrics import (
     Gram,
     HeldOut,
     Mapping,
+    Similarity,
     SplitPlan,
+    WholeSetMapping,
     explained_variance,
     pearson_r,
     predict_held_out,
 )
+from itprobe.metrics.crossvalidate import check_same_stimuli
 from itprobe.progress import progress_bar
 
 
@@ -122,6 +126,71 @@ def evaluate(
         + _lambda_warnings(lambdas, at_edge),
         target,
     )
+
+
+@dataclass(frozen=True)
+class SimilarityEvaluation:
+    """What came out of comparing a layer's features with a target over all stimuli at once.
+
+    Attributes
+    ----------
+    similarity : Similarity
+    n_features : int
+    seed : int
+        Of the bootstrap.
+    warnings : list of str
+    target : Target
+    """
+
+    similarity: Similarity
+    n_features: int
+    seed: int
+    warnings: list[str]
+    target: Target
+
+    @property
+    def summary(self) -> Summary:
+        """Sections of the result file's scores; there are no neuroids in them."""
+        section: dict[str, object] = {"value": self.similarity.value, "ci95": self.similarity.ci95}
+        return {
+            "primary": {"name": "similarity", **section},
+            "similarity": section,
+            "pearson_r": None,
+            "explained_variance": None,
+            "reliability": None,
+            "ceiled": None,
+            "ceiled_per_neuroid": None,
+        }
+
+
+def compare(
+    gram: Gram, stimulus_ids: np.ndarray, target: Target, mapping: WholeSetMapping, seed: int
+) -> SimilarityEvaluation:
+    """Compare features with responses over all stimuli, joined by stimulus id.
+
+    Parameters
+    ----------
+    gram : Gram
+        Of a layer's features for n stimuli.
+    stimulus_ids : ndarray (n,)
+        What the rows of `gram` belong to.
+    target : Target
+    mapping : WholeSetMapping
+    seed : int
+
+    Raises
+    ------
+    InputError
+        If the features are of other stimuli than the responses, or have no variance.
+    """
+    response_ids = target.stimuli["stimulus_id"].to_numpy()
+    check_same_stimuli(stimulus_ids, response_ids)
+    row_of = {stimulus_id: row for row, stimulus_id in enumerate(response_ids)}
+    responses = target.responses[[row_of[stimulus_id] for stimulus_id in stimulus_ids]]
+    similarity = mapping.compare(gram, responses, seed)
+    if np.isnan(similarity.value):
+        raise InputError(f"{mapping.name}: the features or the responses do not differ between stimuli")
+    return SimilarityEvaluation(similarity, gram.n_features, seed, [], target)
 
 
 def _lambda_warnings(lambdas: np.ndarray, at_edge: np.ndarray) -> list[str]:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from itprobe.data import RECORDINGS
 from itprobe.errors import InputError, unknown_name
-from itprobe.metrics import MAPPINGS, SPLITS
+from itprobe.metrics import MAPPINGS, SPLITS, WHOLE_SET_MAPPINGS
 
 DEFAULT_SPLIT = "brainscore"
 
 RECORDING_NAMES = {name.replace(".", ""): name for name in RECORDINGS}
 """Recordings by the name that stands in a benchmark id: MajajHong2015public -> MajajHong2015.public."""
+
+MAPPING_NAMES = [*MAPPINGS, *WHOLE_SET_MAPPINGS]
 
 _FILE = re.compile(r"(?P<recording>.+)#(?P<region>[A-Za-z0-9]+)-(?P<mapping>\w+)(?:\.(?P<split>\w+))?")
 _NAMED = re.compile(r"(?P<recording>[^.#]+)\.(?P<region>[A-Za-z0-9]+)-(?P<mapping>\w+)(?:\.(?P<split>\w+))?")
@@ -25,6 +27,7 @@ class BenchmarkId:
     recording : str
         As `itprobe.load_recording` takes it: a name or a path.
     region, mapping, split : str
+        The split means nothing to mappings that compare all stimuli at once.
     """
 
     recording: str
@@ -52,8 +55,10 @@ def parse_benchmark(text: str) -> BenchmarkId:
         form = "RECORDING.REGION-MAPPING[.SPLIT], e.g. simulated_small.IT-ridge, or path/to/r.nc#IT-ridge"
         raise unknown_name("benchmark", text, list_benchmarks(), f"A benchmark is {form}.")
     recording, region, mapping, split = match.groups()
-    if mapping not in MAPPINGS:
-        raise unknown_name("mapping", mapping, MAPPINGS, f"It stands in the benchmark {text!r}.")
+    if mapping not in MAPPING_NAMES:
+        raise unknown_name("mapping", mapping, MAPPING_NAMES, f"It stands in the benchmark {text!r}.")
+    if split is not None and mapping in WHOLE_SET_MAPPINGS:
+        raise InputError(f"benchmark {text!r}: {mapping} compares all stimuli at once; leave out .{split}")
     if split is not None and split not in SPLITS:
         raise unknown_name("split", split, SPLITS, f"It stands in the benchmark {text!r}.")
     if "#" not in text:
@@ -75,6 +80,6 @@ def list_benchmarks() -> list[str]:
     return [
         str(BenchmarkId(recording, "IT", mapping, split))
         for recording in RECORDING_NAMES.values()
-        for mapping in MAPPINGS
-        for split in SPLITS
+        for mapping in MAPPING_NAMES
+        for split in (SPLITS if mapping in MAPPINGS else [DEFAULT_SPLIT])
     ]

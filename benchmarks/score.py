@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from brainscore_core.metrics import Score
 
-from itprobe.benchmarks.evaluation import Evaluation
+from itprobe.benchmarks.evaluation import Evaluation, SimilarityEvaluation
 from itprobe.benchmarks.target import Target
 
 
-def brainscore_score(evaluation: Evaluation) -> Score:
+def brainscore_score(evaluation: Evaluation | SimilarityEvaluation) -> Score:
     """Make the Score of an evaluation.
 
     Returns
@@ -17,8 +17,14 @@ def brainscore_score(evaluation: Evaluation) -> Score:
         Ceiled where there is a ceiling: (median r)² / median reliability; else the median r. Attributes:
         ``raw`` (median r, whose own ``raw`` is r of each split and neuroid), ``ceiling``, ``ci`` (95 %
         interval, stimuli and neuroids resampled together), ``error`` (Brain-Score's: spread over
-        overlapping splits, no interval) and ``summary`` (all aggregates).
+        overlapping splits, no interval) and ``summary`` (all aggregates). A similarity has no ceiling and
+        no error.
     """
+    if isinstance(evaluation, SimilarityEvaluation):
+        similarity = Score(evaluation.similarity.value)
+        similarity.attrs |= {"ci": evaluation.similarity.ci95, "summary": evaluation.summary, "ceiling": None}
+        similarity.attrs[Score.RAW_VALUES_KEY] = Score(evaluation.similarity.value)
+        return similarity
     summary, target = evaluation.summary, evaluation.target
     primary, pearson = summary["primary"], summary["pearson_r"]
     assert primary is not None

@@ -10,7 +10,13 @@ from typing import Any
 from brainscore_core.metrics import Score
 from torch import nn
 
-from itprobe.benchmarks import Evaluation, PredictivityBenchmark, brainscore_score, load_benchmark
+from itprobe.benchmarks import (
+    Evaluation,
+    PredictivityBenchmark,
+    SimilarityEvaluation,
+    brainscore_score,
+    load_benchmark,
+)
 from itprobe.benchmarks.benchmark import VERSION
 from itprobe.benchmarks.features import layer_grams
 from itprobe.data import stimulus_set_sha256
@@ -39,8 +45,8 @@ class ScoredLayer:
     ----------
     result : Result
         What stands in the result file.
-    held_out : HeldOut
-        Predictions for the test stimuli, for paired differences.
+    held_out : HeldOut or None
+        Predictions for the test stimuli, for paired differences; None for similarities (RSA, CKA).
     score : Score
         The same as Brain-Score object.
     path : Path or None
@@ -48,7 +54,7 @@ class ScoredLayer:
     """
 
     result: Result
-    held_out: HeldOut
+    held_out: HeldOut | None
     score: Score
     path: Path | None
 
@@ -205,20 +211,21 @@ def score_requests(
             evaluation = bench.evaluate_gram(gram, ids, seed, layer)
             time = (started, monotonic() - clock)
             result = _result(candidate, layer, bench, evaluation, stimuli_digest, time)
-            path = save_result(result, evaluation.held_out, results) if results is not None else None
-            yield ScoredLayer(result, evaluation.held_out, brainscore_score(evaluation), path)
+            held_out = evaluation.held_out if isinstance(evaluation, Evaluation) else None
+            path = save_result(result, held_out, results) if results is not None else None
+            yield ScoredLayer(result, held_out, brainscore_score(evaluation), path)
 
 
 def _result(
     candidate: Candidate,
     layer: str,
     bench: PredictivityBenchmark,
-    evaluation: Evaluation,
+    evaluation: Evaluation | SimilarityEvaluation,
     stimuli_digest: str,
     time: tuple[str, float],
 ) -> Result:
     """Everything the result file says about one layer."""
-    target, plan = bench.target, evaluation.plan
+    target = bench.target
     network = candidate.track != "control"
     warnings = [*target.warnings, *evaluation.warnings]
     if target.recording["simulated"]:
@@ -243,13 +250,18 @@ def _result(
             stimulus_set_sha256=stimuli_digest,
             citation=str(target.recording["citation"]),
         ),
-        mapping=MappingInfo(name=bench.mapping.name, params=bench.mapping.parameters()),
-        split=SplitInfo(
-            name=bench.benchmark_id.split, n_splits=len(plan.splits), seed=evaluation.seed, coord=plan.coord
-        ),
+        mapping=MappingInfo(name=bench.benchmark_id.mapping, params=bench.parameters),
+        split=_split_info(evaluation, bench.benchmark_id.split),
         scores=Scores.model_validate(evaluation.summary),
         per_neuroid=per_neuroid(evaluation),
         predictions=None,
         warnings=warnings,
         provenance=provenance(candidate, evaluation.seed, *time),
     )
+
+
+def _split_info(evaluation: Evaluation | SimilarityEvaluation, name: str) -> SplitInfo:
+    if isinstance(evaluation, SimilarityEvaluation):
+        return SplitInfo(name="all stimuli at once", n_splits=0, seed=evaluation.seed, coord=None)
+    plan = evaluation.plan
+    return SplitInfo(name=name, n_splits=len(plan.splits), seed=evaluation.seed, coord=plan.coord)

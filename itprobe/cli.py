@@ -150,9 +150,9 @@ def _list_recordings() -> list[str]:
 
 
 def _list_mappings() -> list[str]:
-    from itprobe.metrics import MAPPINGS
+    from itprobe.benchmarks.identifiers import MAPPING_NAMES
 
-    return list(MAPPINGS)
+    return MAPPING_NAMES
 
 
 LISTS: dict[str, Callable[[], list[str]]] = {

@@ -7,14 +7,16 @@ from importlib.metadata import version
 
 import numpy as np
 
-from itprobe.benchmarks import Evaluation
+from itprobe.benchmarks import Evaluation, SimilarityEvaluation
 from itprobe.leaderboard.result import Neuroid, Provenance
 from itprobe.metrics import mean_over_splits
 from itprobe.models import Candidate
 
 
-def per_neuroid(evaluation: Evaluation) -> list[Neuroid]:
-    """Scores of each neuroid, means over the splits in which they are defined."""
+def per_neuroid(evaluation: Evaluation | SimilarityEvaluation) -> list[Neuroid] | None:
+    """Scores of each neuroid, means over the splits in which they are defined; None for a similarity."""
+    if isinstance(evaluation, SimilarityEvaluation):
+        return None
     r, ev = mean_over_splits(evaluation.pearson_r), mean_over_splits(evaluation.explained_variance)
     infinite = np.isinf(evaluation.lambdas)
     log_alpha = mean_over_splits(np.log(np.where(infinite, np.nan, evaluation.lambdas)))

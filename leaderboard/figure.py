@@ -29,12 +29,12 @@ def kind_of(result: Result) -> str:
 
 
 def draw_ranking(results: list[Result], path: str | Path) -> Path:
-    """Draw median r of each result with its 95 % interval, best on top, and the ceiling as a line.
+    """Draw each result's median r, or similarity, with its 95 % interval, best on top, and the ceiling.
 
     Parameters
     ----------
     results : list of Result
-        Of one benchmark, with neuroids.
+        Of one benchmark.
     path : str or Path
         A PNG or SVG file.
 
@@ -47,24 +47,36 @@ def draw_ranking(results: list[Result], path: str | Path) -> Path:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for height, result in enumerate(order):
-        pearson = result.scores.pearson_r
-        assert pearson is not None
-        low, high = pearson.ci95
-        axes.barh(height, pearson.median, color=COLOURS[kind_of(result)], height=0.72)
+        value, (low, high) = _value(result)
+        axes.barh(height, value, color=COLOURS[kind_of(result)], height=0.72)
         axes.plot([low, high], [height, height], color="black", linewidth=1.6, solid_capstyle="butt")
-        axes.text(max(high, 0) + 0.012, height, f"{pearson.median:.3f}", va="center", fontsize=8)
+        axes.text(max(high, 0) + 0.012, height, f"{value:.3f}", va="center", fontsize=8)
     axes.set_yticks(range(len(order)), [result.candidate.id for result in order], fontsize=9)
     _draw_ceiling(axes, order[0])
     used = {kind_of(result) for result in order}
     handles = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in used]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
-    axes.set_xlabel("Pearson r on held-out stimuli (median over neuroids, 95% interval)")
+    axes.set_xlabel(
+        "Pearson r on held-out stimuli (median over neuroids, 95% interval)"
+        if order[0].scores.pearson_r
+        else f"{order[0].mapping.name.upper()} (all stimuli, 95% interval)"
+    )
     axes.set_title(heading(order[0]).replace(": ", "\n", 1), fontsize=9.5, loc="left")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=160)
     return Path(path)
+
+
+def _value(result: Result) -> tuple[float, tuple[float, float]]:
+    """What a bar shows, and its interval."""
+    pearson = result.scores.pearson_r
+    return (
+        (pearson.median, pearson.ci95)
+        if pearson
+        else (result.scores.primary.value, result.scores.primary.ci95)
+    )
 
 
 def _draw_ceiling(axes: object, result: Result) -> None:

@@ -21,17 +21,41 @@ def ranking_table(results: list[Result]) -> str:
     Parameters
     ----------
     results : list of Result
-        Of the same benchmark, with neuroids.
+        Of the same benchmark.
     """
+    columns = _similarity_rows if results[0].scores.pearson_r is None else _predictivity_rows
+    headers, rows = columns(ranked(results))
+    table = tabulate(rows, headers=headers, disable_numparse=True, colalign=("right", "left", "left"))
+    return "\n".join([heading(results[0]), "", table, "", *footnotes(results)])
+
+
+def _similarity_rows(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of mappings that compare all stimuli at once."""
+    rows = [
+        [
+            str(place),
+            result.candidate.id,
+            result.candidate.track,
+            f"{result.scores.primary.value:.3f}",
+            interval_text(result.scores.primary.ci95),
+            f"{result.candidate.n_features:,}",
+        ]
+        for place, result in enumerate(results, start=1)
+    ]
+    return ["", "candidate", "track", results[0].mapping.name.upper(), "95% interval", "features"], rows
+
+
+def _predictivity_rows(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of mappings that predict each neuroid."""
     rows = []
-    for place, result in enumerate(ranked(results), start=1):
+    for place, result in enumerate(results, start=1):
         pearson, explained = result.scores.pearson_r, result.scores.explained_variance
         assert pearson is not None
         assert explained is not None
         ceiled = result.scores.ceiled
         rows.append(
             [
-                place,
+                str(place),
                 result.candidate.id,
                 result.candidate.track,
                 f"{pearson.median:.3f}",
@@ -43,8 +67,7 @@ def ranking_table(results: list[Result]) -> str:
             ]
         )
     headers = ["", "candidate", "track", "r", "95% interval", "EV", "of ceiling", "95% interval", "features"]
-    table = tabulate(rows, headers=headers, disable_numparse=True, colalign=("right", "left", "left"))
-    return "\n".join([heading(results[0]), "", table, "", *footnotes(results)])
+    return headers, rows
 
 
 def interval_text(interval: tuple[float, float]) -> str:
@@ -66,8 +89,11 @@ def heading(result: Result) -> str:
 def footnotes(results: list[Result]) -> list[str]:
     """What the columns mean, the ceiling, and the warnings that the results carry."""
     first = results[0]
+    params = ", ".join(f"{name} {value}" for name, value in first.mapping.params.items())
     lines = [
-        f"r, EV: median over neuroids, mean over {first.split.n_splits} {first.split.name!r} splits (seed "
+        f"{first.mapping.name.upper()} over all stimuli at once: {params}."
+        if first.scores.pearson_r is None
+        else f"r, EV: median over neuroids, mean over {first.split.n_splits} {first.split.name!r} splits (seed "
         f"{first.split.seed}); intervals: bootstrap over stimuli and neuroids."
     ]
     reliability = first.scores.reliability

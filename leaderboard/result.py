@@ -214,8 +214,8 @@ class Result(_Strict):
         return f"{name[: LONGEST_NAME - 17]}-{sha256_values(name)[:16]}"
 
 
-def save_result(result: Result, held_out: HeldOut, folder: str | Path) -> Path:
-    """Write a result and its held-out predictions; each file appears whole or not at all.
+def save_result(result: Result, held_out: HeldOut | None, folder: str | Path) -> Path:
+    """Write a result and its held-out predictions, if there are any; each file appears whole or not at all.
 
     Returns
     -------
@@ -228,21 +228,23 @@ def save_result(result: Result, held_out: HeldOut, folder: str | Path) -> Path:
         If the folder cannot be written.
     """
     folder = Path(folder)
-    predictions = folder / f"{result.name}.predictions.nc"
-    with atomic_file(predictions) as temporary:
-        _predictions_dataset(held_out).to_netcdf(
-            temporary, engine="netcdf4", encoding={"prediction": {"zlib": True}, "response": {"zlib": True}}
-        )
-    described = Predictions(
-        file=predictions.name,
-        sha256=sha256_file(predictions),
-        split_ids=list(range(len(held_out.stimulus_ids))),
-    )
-    result = result.model_copy(update={"predictions": described})
+    if held_out is not None:
+        described = _save_predictions(held_out, folder / f"{result.name}.predictions.nc")
+        result = result.model_copy(update={"predictions": described})
     path = folder / f"{result.name}.json"
     with atomic_file(path) as temporary:
         temporary.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _save_predictions(held_out: HeldOut, path: Path) -> Predictions:
+    with atomic_file(path) as temporary:
+        _predictions_dataset(held_out).to_netcdf(
+            temporary, engine="netcdf4", encoding={"prediction": {"zlib": True}, "response": {"zlib": True}}
+        )
+    return Predictions(
+        file=path.name, sha256=sha256_file(path), split_ids=list(range(len(held_out.stimulus_ids)))
+    )
 
 
 def _predictions_dataset(held_out: HeldOut) -> xr.Dataset:

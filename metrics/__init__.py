@@ -18,18 +18,24 @@ from itprobe.metrics.reliability import (
 )
 from itprobe.metrics.ridge import RidgeMapping
 from itprobe.metrics.splits import DEFAULT_SEED, SPLITS, Split, SplitPlan
+from itprobe.metrics.whole_set import CkaMapping, RsaMapping, Similarity, WholeSetMapping
 
 MAPPINGS: dict[str, Callable[[], Mapping]] = {
     "ridge": RidgeMapping,
     "pcr": PcrMapping,
     "pls": PlsMapping,
 }
-"""Mappings by the name that stands in a benchmark's id."""
+"""Mappings that are fitted on training stimuli, by the name that stands in a benchmark's id."""
+
+WHOLE_SET_MAPPINGS: dict[str, Callable[[], WholeSetMapping]] = {"rsa": RsaMapping, "cka": CkaMapping}
+"""Mappings that compare all stimuli at once."""
 
 __all__ = [
     "DEFAULT_SEED",
     "MAPPINGS",
     "SPLITS",
+    "WHOLE_SET_MAPPINGS",
+    "CkaMapping",
     "Gram",
     "GramPCR",
     "GramPLS",
@@ -40,8 +46,11 @@ __all__ = [
     "PlsMapping",
     "Reliability",
     "RidgeMapping",
+    "RsaMapping",
+    "Similarity",
     "Split",
     "SplitPlan",
+    "WholeSetMapping",
     "brainscore_reliability",
     "ceiled_r2",
     "explained_variance",

@@ -6,11 +6,12 @@ from brainscore_core.metrics import Metric, Score
 from brainscore_core.supported_data_standards.brainio.assemblies import DataAssembly, walk_coords
 
 from itprobe.metrics.correlation import pearson_r
-from itprobe.metrics.crossvalidate import predict_held_out
+from itprobe.metrics.crossvalidate import check_same_stimuli, predict_held_out
 from itprobe.metrics.gram import gram_matrix
 from itprobe.metrics.mapping import Mapping
 from itprobe.metrics.ridge import RidgeMapping
 from itprobe.metrics.splits import DEFAULT_SEED, STRATIFY_BY, brainscore
+from itprobe.metrics.whole_set import WholeSetMapping
 
 
 class CrossValidatedPredictivity(Metric):
@@ -64,4 +65,41 @@ class CrossValidatedPredictivity(Metric):
         score = Score(per_split.mean())
         score.attrs[Score.RAW_VALUES_KEY] = raw
         score.attrs["error"] = float(per_split.std() / np.sqrt(len(per_split)))
+        return score
+
+
+class WholeSetSimilarity(Metric):
+    """Similarity of two representations over all stimuli at once (RSA, CKA).
+
+    Parameters
+    ----------
+    mapping : WholeSetMapping
+    seed : int
+        Of the interval's bootstrap.
+    """
+
+    def __init__(self, mapping: WholeSetMapping, seed: int = DEFAULT_SEED) -> None:
+        self.mapping = mapping
+        self.seed = seed
+
+    def __call__(self, source: DataAssembly, target: DataAssembly) -> Score:
+        """Compare `source` with `target`, both (presentation, neuroid), rows joined by stimulus_id.
+
+        Returns
+        -------
+        Score
+            The similarity, with its 95 % interval as ``ci``.
+
+        Raises
+        ------
+        InputError
+            If the two assemblies are not of the same stimuli, each shown once.
+        """
+        source, target = (a.transpose("presentation", "neuroid") for a in (source, target))
+        check_same_stimuli(source["stimulus_id"].values, target["stimulus_id"].values)
+        rows = pd.Index(target["stimulus_id"].values).get_indexer(source["stimulus_id"].values)
+        responses = np.asarray(target.values, dtype=np.float64)[rows]
+        similarity = self.mapping.compare(gram_matrix(np.asarray(source.values)), responses, self.seed)
+        score = Score(similarity.value)
+        score.attrs["ci"] = similarity.ci95
         return score

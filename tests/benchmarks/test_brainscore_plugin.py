@@ -49,6 +49,8 @@ import brainscore_vision as b
 assert "itprobe" not in __import__("sys").modules
 score = b.score(model_identifier="itprobe-pixels", benchmark_identifier="itprobe.simulated_small.IT-ridge")
 metric = b.load_metric("itprobe-ridge")
+others = [b.load_metric(f"itprobe-{name}") for name in ("pcr", "pls", "rsa", "cka")]
+rsa = b.score(model_identifier="itprobe-pixels", benchmark_identifier="itprobe.simulated_small.IT-rsa")
 data = b.load_dataset("itprobe.simulated_small")
 benchmark = b.load_benchmark("itprobe.simulated_small.IT-ridge")
 network = b.load_model("itprobe-efficientnet_lite0")
@@ -58,7 +60,7 @@ print(json.dumps({
     "score": float(score), "raw": float(score.raw), "ceiling": float(score.ceiling), "own": float(own),
     "metric": type(metric).__name__, "neuroids": data.sizes["neuroid"],
     "stimuli": len(b.load_stimulus_set("itprobe.simulated_small")),
-    "benchmark": benchmark.identifier, "network": network.identifier, "file": itprobe.__file__,
+    "rsa": float(rsa), "benchmark": benchmark.identifier, "network": network.identifier, "file": itprobe.__file__,
 }))
 """
 
@@ -106,6 +108,7 @@ def test_wheel_in_a_clean_environment(tmp_path):
     assert found["benchmark"] == "itprobe.simulated_small.IT-ridge"
     assert found["network"] == "itprobe-efficientnet_lite0"
     assert (found["stimuli"], found["neuroids"]) == (640, 40)
+    assert -1 < found["rsa"] < 1
     assert found["score"] == pytest.approx(found["raw"] ** 2 / found["ceiling"])
     assert found["score"] == pytest.approx(found["own"], abs=1e-5)
     printed = run(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from itprobe.benchmarks import BenchmarkId, list_benchmarks, parse_benchmark
 from itprobe.benchmarks.identifiers import RECORDING_NAMES
 from itprobe.errors import InputError
-from itprobe.metrics import MAPPINGS, SPLITS
+from itprobe.metrics import MAPPINGS, SPLITS, WHOLE_SET_MAPPINGS
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_round_trip(recording, region, split):
 
 def test_every_listed_benchmark_parses():
     listed = list_benchmarks()
-    assert len(listed) == len(RECORDING_NAMES) * len(MAPPINGS) * len(SPLITS)
+    assert len(listed) == len(RECORDING_NAMES) * (len(MAPPINGS) * len(SPLITS) + len(WHOLE_SET_MAPPINGS))
     assert [str(parse_benchmark(name)) for name in listed] == listed
 
 
