@@ -9,7 +9,12 @@ from itprobe.data.assembly import (
     repetitions_per_stimulus,
     select_region,
 )
-from itprobe.data.describe import contact_sheet, describe_recording, recording_figures
+from itprobe.data.describe import (
+    check_contact_sheet_path,
+    contact_sheet,
+    describe_recording,
+    recording_figures,
+)
 from itprobe.data.package import package_recording
 from itprobe.data.registry import RECORDINGS, fetch_recording, load_recording
 from itprobe.data.stimuli import make_stimulus_set, stimulus_set_sha256
@@ -19,6 +24,7 @@ __all__ = [
     "RECORDINGS",
     "average_repetitions",
     "build_assembly",
+    "check_contact_sheet_path",
     "contact_sheet",
     "describe_recording",
     "fetch_recording",

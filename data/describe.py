@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from itprobe.data.assembly import repetitions_per_stimulus
 from itprobe.errors import InputError
-from itprobe.files import atomic_file
+from itprobe.files import atomic_file, make_folder
 
 LOW_RELIABILITY = 0.3
 _TILE = 128  # pixels
@@ -124,11 +124,9 @@ def contact_sheet(stimulus_set: StimulusSet, path: str | Path, columns: int = 8,
     Raises
     ------
     InputError
-        If `path` does not end in ``.png``, or the grid would be empty.
+        If `path` is no path for a sheet (see `check_contact_sheet_path`), or the grid would be empty.
     """
-    path = Path(path)
-    if path.suffix != ".png":
-        raise InputError(f"cannot draw the contact sheet {path}: the name must end in .png")
+    path = check_contact_sheet_path(path)
     if columns < 1 or rows < 1:
         raise InputError(f"a contact sheet needs at least one row and one column, not {rows} x {columns}")
     n_shown = min(columns * rows, len(stimulus_set))
@@ -145,12 +143,29 @@ def contact_sheet(stimulus_set: StimulusSet, path: str | Path, columns: int = 8,
     return path
 
 
+def check_contact_sheet_path(path: str | Path) -> Path:
+    """Give `path` with ``~`` filled in, if a contact sheet can be written there: a quick check before long work.
+
+    Raises
+    ------
+    InputError
+        If it does not end in ``.png``, is a folder, or its folder cannot be made or written.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != ".png":
+        raise InputError(f"cannot draw the contact sheet {path}: the name must end in .png")
+    if path.is_dir():
+        raise InputError(f"cannot draw the contact sheet {path}: it is a folder; choose another name")
+    make_folder(path.parent)
+    return path
+
+
 def _draw_tile(
     sheet: Image.Image, corner: tuple[int, int], stimulus: "pd.Series[Any]", stimulus_set: StimulusSet
 ) -> None:
     key = stimulus["stimulus_id"]
     with Image.open(stimulus_set.stimulus_paths[key]) as image:
-        tile = ImageOps.contain(image.convert("RGB"), (_TILE, _TILE))
+        tile = ImageOps.contain(_as_rgb(image), (_TILE, _TILE))
     x, y = corner
     sheet.paste(tile, (x + (_TILE - tile.width) // 2, y + (_TILE - tile.height) // 2))
     draw = ImageDraw.Draw(sheet)
@@ -158,6 +173,13 @@ def _draw_tile(
     labels = [str(stimulus[name]) for name in ("object_name", "stimulus_id") if name in stimulus]
     for line, label in enumerate(labels):
         draw.text((x, y + _TILE + 1 + 14 * line), _shortened(label, font), fill="black", font=font)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB; 16-bit grey is scaled, where Pillow's own conversion would cut it off at 255."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _shortened(label: str, font: Any) -> str:

@@ -1,5 +1,6 @@
 """Make a recording from images and an array of responses."""
 
+import math
 import re
 import tempfile
 import zipfile
@@ -16,6 +17,7 @@ from PIL import Image
 from itprobe.data.assembly import build_assembly, neuroid_coordinates, presentation_coordinates
 from itprobe.data.responses import Responses, check_unique, read_responses
 from itprobe.data.stimuli import count_and_first, make_stimulus_set, stimulus_set_sha256
+from itprobe.data.stimulus_folder import check_apart
 from itprobe.data.storage import read_recording, readable, save_recording
 from itprobe.errors import InputError
 from itprobe.progress import progress_bar
@@ -46,7 +48,7 @@ def package_recording(
     out : str or Path
         Ends in ``.nc``.
     visual_degrees : float
-        Degrees of visual angle that an image spans.
+        Degrees of visual angle that an image spans; above 0.
     citation : str
         Where the data come from.
 
@@ -59,20 +61,26 @@ def package_recording(
     ------
     InputError
         If an image cannot be read, images and responses do not match, the arrays do not fit together,
-        or `out` holds another recording already.
+        `visual_degrees` is no positive number, `out` holds another recording already, or the folder of
+        its images is, contains or lies in `stimuli`, or holds files that itprobe did not write.
 
     Notes
     -----
     A presentation that no neuroid has a response for is left out; a stimulus left without any is an
     error. Where no animal is given it is called ``"unknown"``.
     """
-    out = Path(out)
+    stimuli, responses, out = (Path(path).expanduser() for path in (stimuli, responses, out))
     if out.suffix != ".nc":
         raise InputError(f"cannot write the recording {out}: the name must end in .nc")
+    if not (math.isfinite(visual_degrees) and visual_degrees > 0):
+        raise InputError(
+            f"images cannot span {visual_degrees} degrees of visual angle: give a positive number, e.g. 8"
+        )
+    check_apart(out, stimuli)
     found = read_responses(responses)
-    with _image_files(Path(stimuli)) as images:
-        paths = _by_stem(images, Path(stimuli))
-        columns = _stimulus_columns(found, paths, Path(responses), Path(stimuli))
+    with _image_files(stimuli) as images:
+        paths = _by_stem(images, stimuli)
+        columns = _stimulus_columns(found, paths, responses, stimuli)
         stimulus_set = make_stimulus_set(columns, paths, out.stem)
         rows, repetitions = np.nonzero(~np.isnan(found.values).all(axis=2))
         assembly = build_assembly(
@@ -80,7 +88,7 @@ def package_recording(
             columns["stimulus_id"].to_numpy()[rows],
             repetitions,
             stimulus_set,
-            _neuroid_coords(found, region, Path(responses)),
+            _neuroid_coords(found, region, responses),
             identifier=out.stem,
             visual_degrees=visual_degrees,
             citation=citation,

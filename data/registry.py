@@ -32,7 +32,7 @@ def load_recording(identifier: str | Path) -> NeuroidAssembly:
     ----------
     identifier : str or Path
         A name in `RECORDINGS`, the path of an own recording (``.nc``), or of the course's
-        ``IT_data.h5`` (``.h5``).
+        ``IT_data.h5`` (``.h5``); ``~`` is the home folder.
 
     Returns
     -------
@@ -48,11 +48,11 @@ def load_recording(identifier: str | Path) -> NeuroidAssembly:
     name = str(identifier)
     if name in RECORDINGS:
         return RECORDINGS[name]()
-    suffix = Path(name).suffix
-    if suffix == ".nc":
-        return read_recording(name)
-    if suffix == ".h5":
-        return nx414.load_nx414(name)
+    path = Path(name).expanduser()
+    if path.suffix == ".nc":
+        return read_recording(path)
+    if path.suffix == ".h5":
+        return nx414.load_nx414(path)
     raise unknown_name("recording", name, RECORDINGS, "(or give the path of a .nc or .h5 file)")
 
 

@@ -82,12 +82,22 @@ def read_responses(path: str | Path) -> Responses:
         repetition), with ``stimulus_id`` and further arrays as there are. ``.npy``: one array, two
         dimensions are responses, three are counts. ``.csv``: a header of neuroid ids, one line per
         stimulus; a first column ``stimulus_id`` tells which (lines of the same id are repetitions).
-        -1 in arrays of integers (in a csv: where all numbers are whole) and NaN mean missing.
 
     Raises
     ------
     InputError
-        If the file is missing or damaged, or its arrays do not fit together.
+        If the file is missing or damaged, its arrays do not fit together, or it is not clear whether
+        -1 is a response.
+
+    Notes
+    -----
+    NaN (in a csv: an empty cell) means missing. What -1 means depends on the array:
+
+    - ``counts``: missing, whatever the type; any other negative number is an error.
+    - ``responses`` of integers: missing; lower numbers are an error.
+    - ``responses`` of floating-point numbers, and a csv: missing where all others are whole and not
+      negative; a response where further negative numbers occur; an error where the others are not
+      negative but some are fractions.
     """
     path = Path(path)
     if not path.is_file():
@@ -140,9 +150,6 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
             )
         for column in range(has_ids, len(header)):
             table[number, column - has_ids] = _number(line[column], path, number + 2, header[column])
-    whole = np.isnan(table) | (table == np.rint(table))
-    if whole.all():
-        table = np.where(np.isnan(table), -1, table).astype(np.int64)
     neuroid_id = np.array(header[has_ids:], dtype=object)
     if not has_ids:
         return {"responses": table, "neuroid_id": neuroid_id}
@@ -173,8 +180,7 @@ def _stacked(ids: np.ndarray, table: np.ndarray) -> dict[str, np.ndarray]:
     if len(unique) == len(ids):
         return {"responses": table, "stimulus_id": ids}
     repetition = pd.Series(row).groupby(row).cumcount().to_numpy()
-    missing = -1 if table.dtype.kind == "i" else np.nan
-    counts = np.full((table.shape[1], len(unique), repetition.max() + 1), missing, dtype=table.dtype)
+    counts = np.full((table.shape[1], len(unique), repetition.max() + 1), np.nan)
     counts[:, row, repetition] = table.T
     return {"counts": counts, "stimulus_id": np.asarray(unique, dtype=object)}
 
@@ -202,27 +208,51 @@ def _values(arrays: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, bool
     layout = ("stimulus", "neuroid") if name == "responses" else ("neuroid", "stimulus", "repetition")
     if array.ndim != len(layout) or 0 in array.shape:
         raise InputError(f"{path}: {name} has shape {array.shape}, not ({', '.join(layout)})")
-    values = _with_nan(array, f"{path}: {name}")
+    where = f"{path}: {name}"
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{where} holds {array.dtype}, not numbers")
+    # Lines of a csv are stacked as counts are, but nothing says that they are counts.
+    is_missing = _no_counts if name == "counts" and path.suffix != ".csv" else _no_responses
+    values = np.where(is_missing(array, where), np.nan, array).astype(np.float32)
+    _check_values(values, where)
     return (values[:, None, :], True) if name == "responses" else (np.moveaxis(values, 0, -1), False)
 
 
-def _with_nan(array: np.ndarray, where: str) -> np.ndarray:
-    """Float32, with NaN for the missing ones."""
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{where} holds {array.dtype}, not numbers")
-    if array.dtype.kind == "i" and array.min() < -1:
+def _no_counts(array: np.ndarray, where: str) -> np.ndarray:
+    """Which counts stand for a missing one: -1, of any type."""
+    negative = array[(array < 0) & (array != -1)]
+    if negative.size:
+        raise InputError(
+            f"{where} has {negative.size} negative values besides -1 (down to {negative.min():g}), which counts "
+            "never are; give such responses as a csv with one line per presentation"
+        )
+    return array == -1
+
+
+def _no_responses(array: np.ndarray, where: str) -> np.ndarray:
+    """Which responses of -1 stand for a missing one: all or none."""
+    missing = array == -1
+    others = array[~missing & ~np.isnan(array)]
+    if array.dtype.kind == "i" and (others < 0).any():
         raise InputError(
             f"{where} holds integers below -1 (down to {array.min()}); -1 means missing, so give negative "
             "responses as floating-point numbers"
         )
-    values = array.astype(np.float32)
-    if array.dtype.kind == "i":
-        values[array == -1] = np.nan
+    if not missing.any() or (others < 0).any():
+        return np.zeros_like(missing)
+    if (others != np.rint(others)).any():
+        raise InputError(
+            f"{where} holds {missing.sum()} values of exactly -1 and no other negative ones: is -1 a response? "
+            "Write NaN for missing ones (in a csv leave the cell empty)"
+        )
+    return missing
+
+
+def _check_values(values: np.ndarray, where: str) -> None:
     if np.isinf(values).any():
         raise InputError(f"{where} holds {np.isinf(values).sum()} infinite values; use NaN for missing ones")
     if np.isnan(values).all():
         raise InputError(f"{where} holds no response: all {values.size} values are missing")
-    return values
 
 
 def _place(path: Path, name: str, array: np.ndarray, n_stimuli: int, n_neuroids: int) -> tuple[str, str]:

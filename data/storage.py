@@ -1,6 +1,8 @@
 """Recordings on disk: ``R.nc`` (BrainIO conventions) and, beside it, ``R.stimuli/`` with the images."""
 
+import glob
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,11 +23,12 @@ from itprobe.data.assembly import (
     recording_sha256,
 )
 from itprobe.data.stimuli import make_stimulus_set, stimulus_set_sha256
+from itprobe.data.stimulus_folder import CSV, check_replaceable, holds, stimulus_folder, write_stimuli
 from itprobe.errors import InputError
-from itprobe.files import atomic_file, atomic_folder, file_name_of
+from itprobe.files import make_folder
 
 _TRUTH_GROUP = "truth"
-_CSV = "stimuli.csv"
+_FORMER = "former"  # where a folder of images waits until its successor is in place
 _ATTRIBUTES = (
     "identifier",
     "visual_degrees",
@@ -37,12 +40,13 @@ _ATTRIBUTES = (
 
 
 def save_recording(assembly: NeuroidAssembly, path: str | Path) -> Path:
-    """Write a recording as ``PATH.nc`` and ``PATH.stimuli/``; whatever lay there before is replaced.
+    """Write a recording as ``PATH.nc`` and ``PATH.stimuli/``; a recording that lay there is replaced.
 
     The netCDF file holds one DataArray with coordinates as plain variables and the digests of the
     responses and of the stimuli as attributes; where there is a truth it is the group ``truth``. The
-    folder holds ``stimuli.csv`` (stimulus_id, filename, further columns) and the image files. The
-    netCDF file is moved into place last: without it there is no recording.
+    folder holds ``stimuli.csv`` (stimulus_id, filename, further columns), the image files, and a hidden
+    list of these. Both are written whole under other names and then moved into place, the netCDF file
+    last; a failure on the way puts the former folder back.
 
     Parameters
     ----------
@@ -59,21 +63,34 @@ def save_recording(assembly: NeuroidAssembly, path: str | Path) -> Path:
     Raises
     ------
     InputError
-        If `path` does not end in ``.nc``, its folder cannot be written, or image files are missing.
+        If `path` does not end in ``.nc``, its folder cannot be written, image files are missing, or
+        ``PATH.stimuli`` exists and holds images of this recording, or files that itprobe did not write.
     """
     path = Path(path)
     if path.suffix != ".nc":
         raise InputError(f"cannot write the recording {path}: the name must end in .nc")
     stimulus_set = assembly.attrs["stimulus_set"]
     digest = stimulus_set_sha256(stimulus_set)
-    with atomic_file(path) as temporary:
-        _write_netcdf(assembly, digest, temporary)
-        folder = stimulus_folder(path)
-        if not _holds(folder, stimulus_set, digest):
-            path.unlink(missing_ok=True)  # never pair old responses with new stimuli
-            shutil.rmtree(folder, ignore_errors=True)
-            with atomic_folder(folder) as target:
-                _write_stimuli(stimulus_set, target)
+    folder = stimulus_folder(path)
+    kept = holds(folder, stimulus_set, digest)
+    if not kept:
+        check_replaceable(folder, stimulus_set)
+    make_folder(path.parent)
+    workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=_workplace_prefix(path)))
+    responses, new, old = workplace / "responses.nc", workplace / "new", workplace / _FORMER
+    new.mkdir()
+    try:
+        _write_netcdf(assembly, digest, responses)
+        if not kept:
+            write_stimuli(stimulus_set, new)
+            if folder.exists():
+                folder.rename(old)
+            new.rename(folder)
+        responses.replace(path)
+    finally:
+        if responses.exists():  # not in its place, so the images of what it would replace are still needed
+            _put_back(folder, new, old)
+        shutil.rmtree(workplace, ignore_errors=True)
     return path
 
 
@@ -106,7 +123,8 @@ def read_recording(path: str | Path) -> NeuroidAssembly:
     stimulus_set = _read_stimuli(path, presentation, str(data.attrs["stimulus_set_identifier"]))
     if stimulus_set_sha256(stimulus_set) != data.attrs["stimulus_set_sha256"]:
         raise InputError(
-            f"the images in {stimulus_folder(path)} are not those {path} was made with; make it again"
+            f"the images in {stimulus_folder(path)} are not those that {path} was made with: "
+            f"{_remedy(path, 'put the original images back')}"
         )
     attrs = {name: data.attrs[name] for name in _ATTRIBUTES}
     assembly = build_assembly(
@@ -126,11 +144,6 @@ def read_recording(path: str | Path) -> NeuroidAssembly:
     return assembly
 
 
-def stimulus_folder(path: str | Path) -> Path:
-    """Folder of the images of the recording at `path`: ``r.nc`` -> ``r.stimuli``."""
-    return Path(path).with_suffix(".stimuli")
-
-
 @contextmanager
 def readable(path: Path, kind: str) -> Iterator[None]:
     """Turn what netCDF4, h5py and zipfile raise on a truncated or foreign file into one clear line."""
@@ -144,6 +157,25 @@ def readable(path: Path, kind: str) -> Iterator[None]:
             f"cannot read {path} as {kind}: it is truncated, damaged or of another kind ({reason}); "
             "copy or make it again"
         ) from None
+
+
+def _workplace_prefix(path: Path) -> str:
+    return f".{path.stem[:40]}-saving-"
+
+
+def _put_back(folder: Path, new: Path, old: Path) -> None:
+    """Undo as much of the exchange of the folders as had been done."""
+    if not new.exists():
+        folder.rename(new)
+    if old.exists():
+        old.rename(folder)
+
+
+def _remedy(path: Path, usual: str) -> str:
+    """What to do about faulty images; a save that was killed may have left the right ones elsewhere."""
+    former = sorted(path.parent.glob(f"{glob.escape(_workplace_prefix(path))}*/{_FORMER}"))
+    saved = f" (a save was interrupted: the images from before it are in {former[-1]})" if former else ""
+    return f"{usual}{saved}, or delete both and make the recording again"
 
 
 def _write_netcdf(assembly: NeuroidAssembly, stimulus_digest: str, path: Path) -> None:
@@ -206,29 +238,15 @@ def _check_layout(data: xr.DataArray, path: Path) -> None:
             )
 
 
-def _stimuli_table(stimulus_set: StimulusSet) -> pd.DataFrame:
-    """Table of ``stimuli.csv``: stimulus_id, filename, further columns."""
-    table = pd.DataFrame(stimulus_set)
-    names = [
-        file_name_of(key) + Path(stimulus_set.stimulus_paths[key]).suffix for key in table["stimulus_id"]
-    ]
-    table.insert(1, "filename", names)
-    return table
-
-
-def _write_stimuli(stimulus_set: StimulusSet, folder: Path) -> None:
-    table = _stimuli_table(stimulus_set)
-    for key, name in zip(table["stimulus_id"], table["filename"], strict=True):
-        shutil.copyfile(stimulus_set.stimulus_paths[key], folder / name)
-    (folder / _CSV).write_text(table.to_csv(index=False), encoding="utf-8")
-
-
 def _read_stimuli(path: Path, presentation: dict[str, np.ndarray], identifier: str) -> StimulusSet:
     """Read the folder of stimuli; a column has the type of the presentation coordinate of that name."""
     folder = stimulus_folder(path)
-    csv = folder / _CSV
+    csv = folder / CSV
     if not csv.is_file():
-        raise InputError(f"the recording {path} has no stimuli: {csv} is missing; keep both together")
+        raise InputError(
+            f"the recording {path} has no stimuli: {csv} is missing; "
+            f"{_remedy(path, 'put the folder back beside it')}"
+        )
     with readable(csv, "a table of stimuli"):
         frame = pd.read_csv(csv, dtype=str, keep_default_na=False, encoding="utf-8")
         if not {"stimulus_id", "filename"} <= set(frame.columns):
@@ -249,15 +267,3 @@ def _typed(texts: "pd.Series[str]", kind: str) -> "pd.Series[Any]":
     if kind == "f":
         return texts.replace("", "nan").map(float)
     return texts
-
-
-def _holds(folder: Path, stimulus_set: StimulusSet, digest: str) -> bool:
-    """Whether `folder` holds exactly this stimulus set, so that it need not be written again."""
-    table = _stimuli_table(stimulus_set)
-    csv = folder / _CSV
-    if not csv.is_file() or csv.read_bytes() != table.to_csv(index=False).encode():
-        return False
-    paths = {key: folder / name for key, name in zip(table["stimulus_id"], table["filename"], strict=True)}
-    if not all(path.is_file() for path in paths.values()):
-        return False
-    return stimulus_set_sha256(make_stimulus_set(stimulus_set, paths, stimulus_set.identifier)) == digest

@@ -1,10 +1,17 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from itprobe.data import contact_sheet, describe_recording, recording_figures
+from itprobe.data import (
+    check_contact_sheet_path,
+    contact_sheet,
+    describe_recording,
+    make_stimulus_set,
+    recording_figures,
+)
 from itprobe.errors import InputError
 
 
@@ -85,3 +92,34 @@ def test_contact_sheet_refuses(make_recording, tmp_path):
         contact_sheet(stimulus_set, tmp_path / "sheet.pdf")
     with pytest.raises(InputError, match="at least one row"):
         contact_sheet(stimulus_set, tmp_path / "sheet.png", columns=0)
+
+
+def test_contact_sheet_path_is_checked_before_any_work(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("")
+    faults = {
+        "sheet.pdf": r"must end in \.png",
+        "sheet": r"must end in \.png",
+        "folder.png": "it is a folder",
+        "file/sheet.png": "cannot make the folder",
+    }
+    for name, message in faults.items():
+        with pytest.raises(InputError, match=message):
+            check_contact_sheet_path(tmp_path / name)
+        with pytest.raises(InputError, match=message):
+            contact_sheet(None, tmp_path / name)
+    assert check_contact_sheet_path(tmp_path / "sheet.png") == tmp_path / "sheet.png"
+    assert not (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_contact_sheet_shows_16_bit_grey(tmp_path, kind):
+    pixels = np.linspace(0, 65535, 128 * 128).reshape(128, 128).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / f"deep.{kind}")
+    stimulus_set = make_stimulus_set(
+        pd.DataFrame({"stimulus_id": ["deep"]}), {"deep": tmp_path / f"deep.{kind}"}, "deep"
+    )
+    with Image.open(contact_sheet(stimulus_set, tmp_path / "sheet.png")) as sheet:
+        tile = np.asarray(sheet)[6:134, 6:134].astype(float)
+    for channel in range(3):
+        np.testing.assert_allclose(tile[:, :, channel], pixels / 65535 * 255, atol=0.51)

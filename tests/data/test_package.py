@@ -8,6 +8,7 @@ from PIL import Image
 
 from itprobe.data import (
     average_repetitions,
+    load_recording,
     neuroid_coordinates,
     package_recording,
     read_recording,
@@ -110,11 +111,43 @@ def test_csv_with_repetitions_and_minus_one(images, counts, tmp_path):
     assert_holds(recording, counts)
 
 
-def test_csv_of_fractions_keeps_negative_ones(images, tmp_path):
+def packaged(images, tmp_path, **arrays):
+    path = write(tmp_path / "a.npz", **arrays)
+    return read_recording(package_recording(images, path, "IT", tmp_path / "r.nc"))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.float32, np.float64])
+def test_minus_one_is_a_missing_count_of_any_type(images, counts, tmp_path, dtype):
+    recording = packaged(images, tmp_path, counts=counts.astype(dtype))
+    assert_holds(recording, counts)
+    assert np.isnan(recording.values).sum() == 1
+    assert recording.sizes["presentation"] == N_STIMULI * N_REPETITIONS - 1
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+def test_whole_responses_with_minus_one_for_missing_ones(images, tmp_path, dtype):
+    responses = np.arange(15, dtype=dtype).reshape(5, 3)
+    responses[1, 2] = responses[4, 0] = -1
+    recording = packaged(images, tmp_path, responses=responses)
+    np.testing.assert_array_equal(np.isnan(recording.values), responses == -1)
+    np.testing.assert_array_equal(recording.values[responses != -1], responses[responses != -1])
+
+
+@pytest.mark.parametrize("other", [-0.25, -2.0])
+def test_minus_one_is_a_response_where_there_are_negative_ones(images, tmp_path, other):
+    responses = np.array([[-1, 0, 3], [2, other, np.nan], [1, 1, -1], [0, 1, 2], [4, 5, 6]])
+    np.testing.assert_array_equal(packaged(images, tmp_path, responses=responses).values, responses)
+
+
+def test_csv_of_negative_trials_keeps_minus_one(images, tmp_path):
     path = tmp_path / "r.csv"
-    path.write_text("a,b\n" + "".join(f"-1,{number}.5\n" for number in range(N_STIMULI)))
+    lines = [f"im{number},-1,{-number / 4}\n" for number in range(N_STIMULI) for _ in range(2)]
+    path.write_text("stimulus_id,a,b\n" + "".join(lines))
     recording = read_recording(package_recording(images, path, "IT", tmp_path / "r.nc"))
+    assert list(repetitions_per_stimulus(recording)) == [2] * N_STIMULI
     np.testing.assert_array_equal(recording.values[:, 0], -1.0)
+    expected = [-int(key[2:]) / 4 for key in recording["stimulus_id"].values]
+    np.testing.assert_array_equal(recording.values[:, 1], expected)
 
 
 def test_further_arrays_and_ids(images, counts, tmp_path):
@@ -200,6 +233,9 @@ def refused(tmp_path, images, message, arrays, region="IT", out="r.nc"):
         ({"responses": np.full((5, 3), np.inf)}, "15 infinite values"),
         ({"responses": np.full((5, 3), np.nan)}, "all 15 values are missing"),
         ({"responses": np.full((5, 3), -2)}, r"below -1 \(down to -2\)"),
+        ({"counts": np.full((3, 5, 2), -2)}, r"30 negative values besides -1 \(down to -2\)"),
+        ({"counts": np.full((3, 5, 2), -0.5)}, r"besides -1 \(down to -0\.5\), which counts never are"),
+        ({"responses": np.array([[-1.0, 0.5, 2.0]] * 5)}, "5 values of exactly -1 .* Write NaN"),
         ({"responses": np.ones((5, 3)), "object_name": np.arange(4)}, r"object_name .*\(4,\).*5 stimuli"),
         ({"responses": np.ones((5, 3)), "animal": np.arange(5)}, r"animal .*\(5,\).*3 neuroids"),
         ({"responses": np.ones((5, 3)), "odd": np.arange(7)}, r"'odd'.*\(7,\).*5 stimuli and 3 neuroids"),
@@ -229,6 +265,58 @@ def test_faulty_region_and_out(tmp_path, images):
     refused(tmp_path, images, "region 'I-T' must be letters and digits", good, region="I-T")
     refused(tmp_path, images, "no region is given", good, region=None)
     refused(tmp_path, images, r"must end in \.nc", good, out="r.h5")
+
+
+@pytest.mark.parametrize("degrees", [-5.0, 0.0, float("nan"), float("inf")])
+def test_faulty_visual_degrees(tmp_path, images, degrees):
+    path = write(tmp_path / "a.npz", responses=np.ones((5, 3)))
+    with pytest.raises(InputError, match=f"cannot span {degrees} degrees.*positive number"):
+        package_recording(images, path, "IT", tmp_path / "r.nc", visual_degrees=degrees)
+    assert not list(tmp_path.glob("r.*"))
+
+
+@pytest.mark.parametrize(
+    "source", ["loss/v4.stimuli", "loss", "loss/v4.stimuli/sub", "loss/v4.stimuli/i.zip"]
+)
+def test_the_stimuli_are_never_overwritten(tmp_path, image_writer, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    source = Path(source)
+    files = image_writer(source if source.suffix != ".zip" else source.parent, ["a.png", "b.png"])
+    if source.suffix == ".zip":
+        with zipfile.ZipFile(source, "w") as archive:
+            for file in files:
+                archive.write(file)
+    arrays = write(tmp_path / "c.npz", responses=np.ones((2, 2)))
+    before = {path: path.read_bytes() for path in Path("loss").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"loss/v4\.stimuli, but they are read from .*choose another name"):
+        package_recording(source, arrays, "IT", Path("loss") / "v4.nc")
+    assert {path: path.read_bytes() for path in Path("loss").rglob("*") if path.is_file()} == before
+
+
+def test_files_beside_a_new_recording_are_kept(tmp_path, images):
+    notes = tmp_path / "keep.stimuli" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    arrays = write(tmp_path / "c.npz", responses=np.ones((5, 3)))
+    with pytest.raises(InputError, match=r"1 files \(notes\.txt\) that itprobe did not write"):
+        package_recording(images, arrays, "IT", tmp_path / "keep.nc")
+    assert notes.read_text() == "mine"
+    assert not (tmp_path / "keep.nc").exists()
+
+
+def test_images_with_long_names(tmp_path, image_writer):
+    names = ["漢" * 40 + "一", "漢" * 40 + "二"]
+    image_writer(tmp_path / "images", [f"{name}.png" for name in names])
+    path = write(tmp_path / "a.npz", responses=np.ones((2, 3)))
+    recording = read_recording(package_recording(tmp_path / "images", path, "IT", tmp_path / "r.nc"))
+    assert sorted(recording["stimulus_id"].values) == names
+
+
+def test_paths_in_the_home_folder(tmp_path, images, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a.npz", responses=np.ones((5, 3)))
+    assert package_recording("~/images", "~/a.npz", "IT", "~/r.nc") == tmp_path / "r.nc"
+    assert load_recording("~/r.nc").attrs["identifier"] == "r"
 
 
 def test_region_from_the_file(tmp_path, images):
@@ -265,6 +353,7 @@ def test_order_of_numbers_without_zeros(tmp_path, image_writer):
     ("text", "message"),
     [
         ("a,b\n1,2\n1,x\n1,2\n1,2\n1,2\n", "line 3, column 'b': 'x' is no number"),
+        ("a,b\n" + "-1,0.5\n" * 5, "5 values of exactly -1 .* leave the cell empty"),
         ("a,b\n1,2\n1\n", "line 3 has 1 fields, the header has 2"),
         ("a,b\n", "no lines below the header"),
         ("a,a\n" + "1,2\n" * 5, r"neuroid ids \(a\) occur twice"),

@@ -1,4 +1,6 @@
+import re
 import shutil
+from pathlib import Path
 
 import netCDF4
 import numpy as np
@@ -96,6 +98,23 @@ def test_ids_that_are_no_file_names(make_recording, tmp_path):
     assert set(back["stimulus_id"].values) == set(stimulus_set["stimulus_id"])
 
 
+def test_ids_longer_than_a_file_name(make_recording, tmp_path):
+    recording = make_recording(n_stimuli=3, n_repetitions=1)
+    stimulus_set = recording.attrs["stimulus_set"]
+    new = {f"{number:03d}": "漢字" * 60 + end for number, end in enumerate(("一", "二", "三"))}
+    stimulus_set.stimulus_paths = {new[key]: path for key, path in stimulus_set.stimulus_paths.items()}
+    stimulus_set["stimulus_id"] = [new[key] for key in stimulus_set["stimulus_id"]]
+    flat = recording.reset_index("presentation")
+    flat["stimulus_id"] = "presentation", [new[key] for key in flat["stimulus_id"].values]
+    back = read_recording(save_recording(NeuroidAssembly(flat), tmp_path / "r.nc"))
+    paths = back.attrs["stimulus_set"].stimulus_paths
+    assert set(paths) == set(new.values())
+    assert len({path.name for path in paths.values()}) == 3
+    assert all(len(path.name.encode()) < 140 for path in paths.values())
+    for key, path in paths.items():
+        assert path.read_bytes() == stimulus_set.stimulus_paths[key].read_bytes()
+
+
 def test_a_region_alone_is_saved_with_its_own_digest(make_recording, tmp_path):
     recording = make_recording()
     back = read_recording(save_recording(select_region(recording, "IT"), tmp_path / "r.nc"))
@@ -113,7 +132,9 @@ def test_saving_again_replaces_what_was_there(make_recording, saved):
 def test_saving_repairs_damaged_images(make_recording, saved):
     image = saved.with_suffix(".stimuli") / "002.png"
     image.write_bytes(b"other")
-    with pytest.raises(InputError, match="are not those"):
+    with pytest.raises(
+        InputError, match=r"are not those .*: put the original images back, or delete both and make"
+    ):
         read_recording(saved)
     save_recording(make_recording(), saved)
     read_recording(saved)
@@ -125,6 +146,119 @@ def test_a_failed_save_leaves_nothing(make_recording, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save_recording(recording, tmp_path / "out" / "r.nc")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def fail_at(monkeypatch, step):
+    """Let the move number `step` (0 = the first) of a file or folder fail, and count the moves."""
+    moves = []
+
+    def failing(original):
+        def move(self, target):
+            moves.append(self)
+            if len(moves) == step + 1:
+                raise KeyboardInterrupt
+            return original(self, target)
+
+        return move
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(Path, name, failing(getattr(Path, name)))
+    return moves
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_an_interrupted_save_keeps_what_was_there(make_recording, saved, monkeypatch, step):
+    before, other = contents(saved.parent), make_recording(seed=1, n_stimuli=5)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        fail_at(patch, step)
+        save_recording(other, saved)
+    assert contents(saved.parent) == before
+    assert sorted(path.name for path in saved.parent.iterdir()) == ["r.nc", "r.stimuli"]
+    with monkeypatch.context() as patch:
+        moves = fail_at(patch, 99)
+        save_recording(other, saved)
+    assert len(moves) == 3, "there are moves that this test does not interrupt"
+    assert_same(read_recording(saved), other)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_killed_save_loses_nothing_and_says_where_the_images_are(make_recording, saved, monkeypatch, step):
+    recording, images = make_recording(), contents(saved.with_suffix(".stimuli"))
+    other = make_recording(seed=1, n_stimuli=5)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        fail_at(patch, step)
+        patch.setattr("itprobe.data.storage._put_back", lambda *_: None)  # a killed process puts nothing back
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        save_recording(other, saved)
+    if step:
+        with pytest.raises(InputError, match="a save was interrupted") as caught:
+            read_recording(saved)
+        former = Path(re.search(r"before it are in (.*)\), or", str(caught.value))[1])
+        assert contents(former) == images
+        shutil.rmtree(saved.with_suffix(".stimuli"), ignore_errors=True)
+        former.rename(saved.with_suffix(".stimuli"))
+    assert_same(read_recording(saved), recording)
+    save_recording(other, saved)
+    assert_same(read_recording(saved), other)
+
+
+def test_a_folder_of_others_is_never_replaced(make_recording, tmp_path):
+    recording, path = make_recording(), tmp_path / "keep.nc"
+    folder = path.with_suffix(".stimuli")
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "stimuli.csv").write_text("stimulus_id,filename\n000,000.png\n")
+    with pytest.raises(InputError, match=r"2 files \(notes\.txt, stimuli\.csv\) that itprobe did not write"):
+        save_recording(recording, path)
+    assert {str(name) for name in contents(folder)} == {"notes.txt", "stimuli.csv"}
+    assert not path.exists()
+    shutil.rmtree(folder)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder.symlink_to(elsewhere)
+    with pytest.raises(InputError, match="no folder that itprobe wrote"):
+        save_recording(recording, path)
+    assert folder.is_symlink()
+    folder.unlink()
+    folder.mkdir()  # an empty one is no loss
+    assert_same(read_recording(save_recording(recording, path)), recording)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".notes", "folder"])
+def test_a_file_put_into_the_folder_is_never_deleted(make_recording, saved, name):
+    added, other = saved.with_suffix(".stimuli") / name, make_recording(seed=1)
+    if name == "folder":
+        added.mkdir()
+    else:
+        added.write_text("mine")
+    save_recording(make_recording(), saved)  # the same stimuli: the folder stays
+    before = contents(saved.parent)
+    with pytest.raises(InputError, match=f"1 files .{name}. that itprobe did not write"):
+        save_recording(other, saved)
+    assert added.exists()
+    assert contents(saved.parent) == before
+
+
+def test_images_are_not_replaced_while_the_recording_needs_them(saved):
+    back, before = read_recording(saved), contents(saved.parent)
+    save_recording(select_region(back, "IT"), saved)  # the same stimuli
+    assert read_recording(saved).sizes["neuroid"] == 3
+    back.attrs["stimulus_set"]["s"] = 0.0
+    with pytest.raises(InputError, match=r"holds images of the recording .*: 6 \(000, 001, 002, \.\.\.\)"):
+        save_recording(back, saved)
+    folder = Path("r.stimuli")
+    kept = {name for name in before if folder in name.parents}
+    assert {name: contents(saved.parent)[name] for name in kept} == {name: before[name] for name in kept}
+
+
+def test_the_folder_of_a_deleted_recording_is_replaced(make_recording, saved):
+    saved.unlink()
+    other = make_recording(seed=1)
+    assert_same(read_recording(save_recording(other, saved)), other)
 
 
 def test_name_must_end_in_nc(make_recording, tmp_path):
@@ -179,7 +313,7 @@ def test_missing_images_are_counted(saved):
 
 def test_missing_folder(saved):
     shutil.rmtree(saved.with_suffix(".stimuli"))
-    with pytest.raises(InputError, match=r"has no stimuli: .*stimuli\.csv is missing"):
+    with pytest.raises(InputError, match=r"has no stimuli: .*stimuli\.csv is missing; put the folder back"):
         read_recording(saved)
 
 
