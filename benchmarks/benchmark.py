@@ -14,7 +14,16 @@ from itprobe.benchmarks.score import brainscore_score, ceiling_score
 from itprobe.benchmarks.target import Target, prepare_target
 from itprobe.data import load_recording
 from itprobe.errors import InputError
-from itprobe.metrics import DEFAULT_SEED, MAPPINGS, SPLITS, WHOLE_SET_MAPPINGS, Gram, SplitPlan, gram_matrix
+from itprobe.metrics import (
+    DEFAULT_SEED,
+    MAPPINGS,
+    SPLITS,
+    WHOLE_SET_MAPPINGS,
+    Gram,
+    Mapping,
+    SplitPlan,
+    gram_matrix,
+)
 
 VERSION = 1
 """Goes up whenever scores change for the same features and recording."""
@@ -31,15 +40,29 @@ class PredictivityBenchmark(Benchmark):
     benchmark_id : BenchmarkId
     identifier : str, optional
         The name it goes by; the native Brain-Score plugins put ``itprobe.`` in front.
+    mapping : Mapping, optional
+        The benchmark's mapping with other parameters, e.g. ``RidgeMapping(per_neuroid=False)``.
+
+    Raises
+    ------
+    InputError
+        If `mapping` is another one than the benchmark's.
 
     Notes
     -----
     The recording is loaded when it is first needed.
     """
 
-    def __init__(self, benchmark_id: BenchmarkId, identifier: str | None = None) -> None:
+    def __init__(
+        self, benchmark_id: BenchmarkId, identifier: str | None = None, mapping: Mapping | None = None
+    ) -> None:
         self.benchmark_id = benchmark_id
-        self.fitted = MAPPINGS[benchmark_id.mapping]() if benchmark_id.mapping in MAPPINGS else None
+        if mapping is not None and mapping.name != benchmark_id.mapping:
+            raise InputError(
+                f"benchmark {benchmark_id} has the mapping {benchmark_id.mapping}, not {mapping.name}"
+            )
+        default = MAPPINGS.get(benchmark_id.mapping)
+        self.fitted = mapping or (default() if default else None)
         self.whole_set = None if self.fitted else WHOLE_SET_MAPPINGS[benchmark_id.mapping]()
         self._identifier = identifier or str(benchmark_id)
 
@@ -122,12 +145,12 @@ class PredictivityBenchmark(Benchmark):
         return ceiling_score(self.target)
 
 
-def load_benchmark(identifier: str) -> PredictivityBenchmark:
+def load_benchmark(identifier: str, mapping: Mapping | None = None) -> PredictivityBenchmark:
     """Make the benchmark of an id, e.g. ``simulated_small.IT-ridge`` or ``path/to/r.nc#V4-ridge.course``.
 
     Raises
     ------
     InputError
-        If the id is malformed or names something that does not exist.
+        If the id is malformed or names something that does not exist, or `mapping` is of another name.
     """
-    return PredictivityBenchmark(parse_benchmark(identifier), identifier)
+    return PredictivityBenchmark(parse_benchmark(identifier), identifier, mapping)

@@ -113,9 +113,10 @@ def evaluate(
     lambdas = np.array([result.lambdas for result in results])
     at_edge = np.array([result.at_edge for result in results])
     pairs = [(result.responses, result.predictions) for result in results]
+    r = np.array([pearson_r(y, z) for y, z in pairs])
     return Evaluation(
         held_out,
-        np.array([pearson_r(y, z) for y, z in pairs]),
+        r,
         np.array([explained_variance(y, z) for y, z in pairs]),
         lambdas,
         at_edge,
@@ -123,6 +124,7 @@ def evaluate(
         plan,
         seed,
         [*plan.warnings, *dict.fromkeys(note for result in results for note in result.notes)]
+        + _undefined_warnings(r)
         + _lambda_warnings(lambdas, at_edge),
         target,
     )
@@ -191,6 +193,16 @@ def compare(
     if np.isnan(similarity.value):
         raise InputError(f"{mapping.name}: the features or the responses do not differ between stimuli")
     return SimilarityEvaluation(similarity, gram.n_features, seed, [], target)
+
+
+def _undefined_warnings(r: np.ndarray) -> list[str]:
+    """What a reader should know of undefined correlations (splits, q); refuse if there are no others."""
+    undefined = np.isnan(r)
+    if undefined.all():
+        raise InputError("no neuroid's responses differ within any test part; there is nothing to correlate")
+    if not undefined.any():
+        return []
+    return [f"constant within a test part, so without r there: responses {_where(undefined)}"]
 
 
 def _lambda_warnings(lambdas: np.ndarray, at_edge: np.ndarray) -> list[str]:

@@ -1,19 +1,25 @@
 """Gram matrices of a candidate's layers: from the store where they are known, else from one forward pass."""
 
+import warnings
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 
 import numpy as np
 import torch
 from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 
-from itprobe.data import stimulus_set_sha256
+from itprobe.errors import InputError
 from itprobe.metrics import Gram, gram_matrix
 from itprobe.metrics.store import GramKey, GramStore
 from itprobe.models import Candidate, NetworkCandidate, record_activations
 
 
 def layer_grams(
-    candidate: Candidate, stimulus_set: StimulusSet, layers: Sequence[str], store: GramStore | None
+    candidate: Candidate,
+    stimulus_set: StimulusSet,
+    stimuli_sha256: str,
+    layers: Sequence[str],
+    store: GramStore | None,
 ) -> Iterator[tuple[str, Gram, np.ndarray]]:
     """Gram matrices of several layers, at most one forward pass for all that the store does not have.
 
@@ -21,6 +27,8 @@ def layer_grams(
     ----------
     candidate : Candidate
     stimulus_set : StimulusSet
+    stimuli_sha256 : str
+        Digest of ids and images.
     layers : sequence of str
     store : GramStore or None
         None computes everything and keeps nothing.
@@ -30,7 +38,7 @@ def layer_grams(
     (str, Gram, ndarray)
         Layer, Gram matrix, and the stimulus ids of its rows.
     """
-    keys = gram_keys(candidate, stimulus_set, layers) if store else {}
+    keys = gram_keys(candidate, stimuli_sha256, layers) if store else {}
     missing = []
     for layer in layers:
         known = store.load(keys[layer]) if store and layer in keys else None
@@ -44,11 +52,14 @@ def layer_grams(
         for layer in missing:
             gram = gram_matrix(activations[layer])
             if store and layer in keys:
-                store.save(keys[layer], gram, activations.stimulus_ids)
+                try:
+                    store.save(keys[layer], gram, activations.stimulus_ids)
+                except InputError as error:  # a cache that cannot be written is no reason to lose a score
+                    warnings.warn(f"Gram matrix not kept: {error} (set ITPROBE_HOME)", stacklevel=2)
             yield layer, gram, activations.stimulus_ids
 
 
-def gram_keys(candidate: Candidate, stimulus_set: StimulusSet, layers: Sequence[str]) -> dict[str, GramKey]:
+def gram_keys(candidate: Candidate, stimuli_sha256: str, layers: Sequence[str]) -> dict[str, GramKey]:
     """Keys of layers in the store; none where features depend on more than packages, weights and images.
 
     A user's own code may change between two runs without any digest showing it, so it is never stored.
@@ -56,14 +67,14 @@ def gram_keys(candidate: Candidate, stimulus_set: StimulusSet, layers: Sequence[
     if candidate.code is None or candidate.preprocessing is None or candidate.preprocessing.transform:
         return {}
     device = candidate.device.type if isinstance(candidate, NetworkCandidate) else "cpu"
-    stimuli = stimulus_set_sha256(stimulus_set)
+    code = f"{candidate.code}, pillow {version('pillow')}, torch {torch.__version__}, {device}"
     return {
         layer: GramKey(
             candidate.weights_sha256 or candidate.identifier,
             layer,
             candidate.preprocessing.digest,
-            stimuli,
-            f"{candidate.code}, torch {torch.__version__}, {device}",
+            stimuli_sha256,
+            code,
         )
         for layer in layers
     }

@@ -14,7 +14,7 @@ def brainscore_score(evaluation: Evaluation | SimilarityEvaluation) -> Score:
     Returns
     -------
     Score
-        Ceiled where there is a ceiling: (median r)² / median reliability; else the median r. Attributes:
+        Ceiled where there is a ceiling: r |r| / median reliability of the median r; else the median r. Attributes:
         ``raw`` (median r, whose own ``raw`` is r of each split and neuroid), ``ceiling``, ``ci`` (95 %
         interval, stimuli and neuroids resampled together), ``error`` (Brain-Score's: spread over
         overlapping splits, no interval) and ``summary`` (all aggregates). A similarity has no ceiling and
@@ -31,8 +31,8 @@ def brainscore_score(evaluation: Evaluation | SimilarityEvaluation) -> Score:
     assert pearson is not None
     raw = Score(pearson["median"])
     raw.attrs[Score.RAW_VALUES_KEY] = _per_neuroid(evaluation.pearson_r, target.neuroids)
-    per_split = np.array(pearson["per_split"])
-    raw.attrs["error"] = float(per_split.std() / np.sqrt(len(per_split)))
+    per_split = np.array(pearson["per_split"], dtype=np.float64)
+    raw.attrs["error"] = float(np.nanstd(per_split) / np.sqrt(np.isfinite(per_split).sum()))
     raw.attrs["ci"] = pearson["ci95"]
     score = Score(primary["value"])
     score.attrs[Score.RAW_VALUES_KEY] = raw

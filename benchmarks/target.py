@@ -12,6 +12,9 @@ from itprobe.errors import InputError
 from itprobe.metrics import Reliability, split_half_reliability
 from itprobe.metrics.splits import STRATIFY_BY
 
+LEAST_REPEATED = 3
+"""Fewest stimuli with repetitions that a correlation between halves can be taken over."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -112,13 +115,18 @@ def _kept_out(neuroid_ids: pd.Series, reason: str) -> list[str]:
     if len(neuroid_ids) == 0:
         return []
     some = ", ".join(neuroid_ids[:3]) + (", ..." if len(neuroid_ids) > 3 else "")
-    return [f"neuroids kept out because they {reason}: {len(neuroid_ids)} ({some})"]
+    return [f"neuroids kept out because they {reason}: {some} ({len(neuroid_ids)} in all)"]
+
+
+def _n_repeated(stimulus_ids: np.ndarray) -> int:
+    """Count the stimuli with more than one presentation."""
+    return int((np.unique(stimulus_ids, return_counts=True)[1] > 1).sum())
 
 
 def recording_reliability(assembly: NeuroidAssembly) -> Reliability | None:
-    """Split-half reliability of all neuroids of a recording; None where nothing was repeated."""
+    """Split-half reliability of all neuroids of a recording; None where too little was repeated."""
     stimuli, repetitions = assembly["stimulus_id"].values, assembly["repetition"].values
-    if assembly.attrs["averaged"] or len(np.unique(stimuli)) == len(stimuli):
+    if assembly.attrs["averaged"] or _n_repeated(stimuli) < LEAST_REPEATED:
         return None
     order = np.lexsort((repetitions, stimuli))  # the draws of the halves must not depend on the row order
     return split_half_reliability(assembly.values[order], stimuli[order])
@@ -130,7 +138,11 @@ def _reliability(trials: NeuroidAssembly, kept: np.ndarray) -> tuple[Reliability
     if reliability is None and trials.attrs["averaged"]:
         return None, ["no ceiling: the recording holds responses that were already averaged over repetitions"]
     if reliability is None:
-        return None, ["no ceiling: every stimulus was shown once, so there are no repetitions to compare"]
+        repeated = _n_repeated(trials["stimulus_id"].values)
+        return None, [
+            f"no ceiling: {repeated} stimuli were shown more than once, {LEAST_REPEATED} are needed to compare "
+            "repetitions"
+        ]
     constant = int((reliability.skipped == reliability.n_halves).sum())
     note = [f"neuroids without a reliability, constant in a half every time: {constant}"] if constant else []
     return reliability, note

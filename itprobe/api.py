@@ -1,6 +1,6 @@
 """The public API: score candidates on benchmarks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from itprobe.leaderboard.result import (
     Scores,
     SplitInfo,
 )
-from itprobe.metrics import DEFAULT_SEED, HeldOut
+from itprobe.metrics import DEFAULT_SEED, HeldOut, Mapping
 from itprobe.metrics.store import GramStore
 from itprobe.models import Candidate, load_candidate, parse_candidate
 from itprobe.provenance import per_neuroid, provenance
@@ -67,7 +67,8 @@ def score(
     seed: int = DEFAULT_SEED,
     device: str = "auto",
     results: str | Path | None = None,
-    preprocessing: Mapping[str, Any] | None = None,
+    preprocessing: dict[str, Any] | None = None,
+    mapping: Mapping | None = None,
 ) -> Score:
     """Score one layer of a model on a benchmark.
 
@@ -87,11 +88,13 @@ def score(
         Folder to write the result file and the held-out predictions to.
     preprocessing : dict, optional
         For a module object: size, mean, std, interpolation of its images.
+    mapping : Mapping, optional
+        The benchmark's mapping with other parameters, e.g. ``RidgeMapping(per_neuroid=False)``.
 
     Returns
     -------
     Score
-        (median r)² / median reliability where the recording has repetitions, else median r, with
+        r |r| / median reliability of the median r where the recording has repetitions, else the median r, with
         ``attrs``: raw, ceiling, ci (95 %), error, summary and result (a `Result`).
 
     Raises
@@ -103,7 +106,7 @@ def score(
     layers = requests[0].layers
     if len(layers) > 1:
         raise InputError(f"{requests[0].candidate.identifier}: name one layer of: {', '.join(layers)}")
-    (scored,) = score_requests(requests, benchmark, seed=seed, results=results)
+    (scored,) = score_requests(requests, benchmark, seed=seed, results=results, mapping=mapping)
     scored.score.attrs["result"] = scored.result
     return scored.score
 
@@ -120,7 +123,7 @@ def plan_requests(
     models: Sequence[str | nn.Module],
     layers: Sequence[str] = (),
     device: str = "auto",
-    preprocessing: Mapping[str, Any] | None = None,
+    preprocessing: dict[str, Any] | None = None,
 ) -> list[Request]:
     """Load candidates and settle their layers, so that what is misspelt is known before anything is run.
 
@@ -129,8 +132,8 @@ def plan_requests(
     models : sequence of candidate ids or modules
         Ids that differ in the layer only share a forward pass.
     layers : sequence of str
-        Layers for the ids that name none; "all" and "blocks" stand for many. By default a network's
-        blocks.
+        Layers for networks whose id names none; "all" and "blocks" stand for many. By default a network's
+        blocks. Controls have one layer and take no notice.
     device : str
     preprocessing : dict, optional
         For module objects.
@@ -150,6 +153,8 @@ def plan_requests(
             known = requests.get(parsed.identifier)
             candidate = known.candidate if known else load_candidate(parsed, device)
         request = requests.setdefault(candidate.identifier, Request(candidate, []))
+        if own and candidate.track == "control":
+            candidate.check_layer(own)
         for name in _layers_of(candidate, [own] if own else list(layers)):
             if name not in request.layers:
                 request.layers.append(name)
@@ -159,9 +164,6 @@ def plan_requests(
 def _layers_of(candidate: Candidate, wanted: list[str]) -> list[str]:
     """Layer names with "all", "blocks" and the default written out."""
     if candidate.track == "control":
-        wanted = wanted if wanted not in (["all"], ["blocks"]) else []
-        for name in wanted:
-            candidate.check_layer(name)
         return candidate.layers()
     names: list[str] = []
     for name in wanted or ["blocks"]:
@@ -179,6 +181,7 @@ def score_requests(
     *,
     seed: int = DEFAULT_SEED,
     results: str | Path | None = None,
+    mapping: Mapping | None = None,
 ) -> Iterator[ScoredLayer]:
     """Score layers one after the other; each result is written as soon as it is there.
 
@@ -190,6 +193,8 @@ def score_requests(
     seed : int
     results : str or Path, optional
         Folder for result files.
+    mapping : Mapping, optional
+        The benchmark's mapping with other parameters.
 
     Yields
     ------
@@ -199,21 +204,25 @@ def score_requests(
     ------
     InputError
     """
-    bench = load_benchmark(benchmark)
+    bench = load_benchmark(benchmark, mapping)
     if results is not None:
         make_folder(Path(results))  # a folder that cannot be written is better known before hours of work
     stimuli = bench.target.stimulus_set
-    stimuli_digest = stimulus_set_sha256(stimuli)
+    digest = stimulus_set_sha256(stimuli)
+    for request in requests:
+        request.candidate.check_stimuli(stimuli)  # what cannot be scored is better known before hours of work
     for request in requests:
         candidate, clock = request.candidate, monotonic()
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        for layer, gram, ids in layer_grams(candidate, stimuli, request.layers, GramStore()):
+        for layer, gram, ids in layer_grams(candidate, stimuli, digest, request.layers, GramStore()):
             evaluation = bench.evaluate_gram(gram, ids, seed, layer)
-            time = (started, monotonic() - clock)
-            result = _result(candidate, layer, bench, evaluation, stimuli_digest, time)
+            result = _result(candidate, layer, bench, evaluation, digest, (started, monotonic() - clock))
             held_out = evaluation.held_out if isinstance(evaluation, Evaluation) else None
-            path = save_result(result, held_out, results) if results is not None else None
+            path = None
+            if results is not None:
+                path, result = save_result(result, held_out, results)
             yield ScoredLayer(result, held_out, brainscore_score(evaluation), path)
+            clock = monotonic()
 
 
 def _result(
@@ -235,6 +244,7 @@ def _result(
             id=f"{candidate.identifier}:{layer}" if network else candidate.identifier,
             layer=layer if network else None,
             track=candidate.track,
+            weights=candidate.weights_kind,
             weights_sha256=candidate.weights_sha256,
             n_features=evaluation.n_features,
         ),

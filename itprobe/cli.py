@@ -88,6 +88,9 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--json", action="store_true", help="print the results as JSON lines instead of a table"
     )
+    parser.add_argument(
+        "--shared-lambda", action="store_true", help="one lambda for all neuroids instead of one for each"
+    )
     parser.set_defaults(run=run_score)
 
 
@@ -172,33 +175,46 @@ def run_score(options: argparse.Namespace) -> None:
     """Score, print the ranking, and say where the files are."""
     from itprobe.api import plan_requests, score_requests
     from itprobe.benchmarks import parse_benchmark
+    from itprobe.files import file_name_of
     from itprobe.leaderboard import draw_ranking, ranking_table
+    from itprobe.metrics import SHARED_LAMBDA
 
-    parse_benchmark(options.benchmark)  # a misspelt benchmark is known before networks are loaded
+    name = parse_benchmark(options.benchmark).mapping  # misspelt, it is known before networks are loaded
+    mapping = None
+    if options.shared_lambda:
+        if name not in SHARED_LAMBDA:
+            raise InputError(f"--shared-lambda: {name} has no lambda; leave it out")
+        mapping = SHARED_LAMBDA[name]
     requests = plan_requests(options.models, options.layer, options.device)
     results = []
-    for scored in score_requests(requests, options.benchmark, seed=options.seed, results=options.results):
-        results.append(scored.result)
-        if options.json:
-            print(scored.result.model_dump_json(), flush=True)
-    if options.json:
-        return
-    folder = Path(options.results)
-    picture = draw_ranking(results, folder / "ranking.png")
-    print(ranking_table(results))
-    print(f"\n{len(results)} result files: {folder}\npicture: {picture}")
+    try:
+        for scored in score_requests(
+            requests, options.benchmark, seed=options.seed, results=options.results, mapping=mapping
+        ):
+            results.append(scored.result)
+            if options.json:
+                print(scored.result.model_dump_json(), flush=True)
+    finally:  # a candidate that fails does not take the finished ones with it
+        if results and not options.json:
+            folder = Path(options.results)
+            picture = draw_ranking(results, folder / f"{file_name_of(results[0].benchmark.id)}.png")
+            print(ranking_table(results))
+            print(f"\n{len(results)} result files: {folder}\npicture: {picture}")
 
 
 def run_describe(options: argparse.Namespace) -> None:
     """Print what a recording holds."""
     from itprobe.benchmarks import recording_reliability
-    from itprobe.data import contact_sheet, describe_recording, load_recording
+    from itprobe.data import check_contact_sheet_path, contact_sheet, describe_recording, load_recording
 
+    if options.contact_sheet:
+        check_contact_sheet_path(options.contact_sheet)
     assembly = load_recording(options.recording)
+    sheet = options.contact_sheet and contact_sheet(assembly.attrs["stimulus_set"], options.contact_sheet)
     reliability = recording_reliability(assembly)
     print(describe_recording(assembly, reliability.rho if reliability else None))
-    if options.contact_sheet:
-        print(f"contact sheet: {contact_sheet(assembly.attrs['stimulus_set'], options.contact_sheet)}")
+    if sheet:
+        print(f"contact sheet: {sheet}")
 
 
 def run_package(options: argparse.Namespace) -> None:

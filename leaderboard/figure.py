@@ -14,6 +14,7 @@ from itprobe.leaderboard.result import Result
 COLOURS = {
     "trained network": "#0072B2",
     "random network": "#E69F00",
+    "own network": "#CC79A7",
     "fitted to responses": "#009E73",
     "control": "#999999",
 }
@@ -25,7 +26,8 @@ def kind_of(result: Result) -> str:
         return "control"
     if result.candidate.track == "fitted":
         return "fitted to responses"
-    return "random network" if "@random" in result.candidate.id else "trained network"
+    kinds = {"trained": "trained network", "random": "random network"}
+    return kinds.get(result.candidate.weights or "", "own network")
 
 
 def draw_ranking(results: list[Result], path: str | Path) -> Path:
@@ -83,7 +85,7 @@ def _draw_ceiling(axes: object, result: Result) -> None:
     """Draw the line that reliability sets for r: the root of the median reliability."""
     reliability = result.scores.reliability
     axes.set_xlim(right=1.0)  # type: ignore[attr-defined]
-    if reliability is None or reliability.median <= 0:
+    if reliability is None or result.scores.ceiled is None:
         return
     cap = reliability.median**0.5
     axes.axvline(cap, color="black", linestyle="--", linewidth=1)  # type: ignore[attr-defined]

@@ -97,6 +97,11 @@ def footnotes(results: list[Result]) -> list[str]:
         f"{first.split.seed}); intervals: bootstrap over stimuli and neuroids."
     ]
     reliability = first.scores.reliability
+    if reliability is not None and first.scores.ceiled is None:
+        lines.append(
+            f"No share of the ceiling: the median reliability {reliability.median:.3f} "
+            f"{interval_text(reliability.ci95)} may be 0."
+        )
     if reliability is not None and first.scores.ceiled is not None:
         lines.append(
             f"Ceiling: median reliability {reliability.median:.3f} {interval_text(reliability.ci95)} caps r² and "

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from itprobe.errors import InputError
 from itprobe.files import atomic_file, file_name_of, sha256_file, sha256_values
-from itprobe.metrics import HeldOut
+from itprobe.metrics import MAPPINGS, HeldOut
 
 SCHEMA_VERSION: Literal[1] = 1
 LONGEST_NAME = 180
@@ -24,11 +24,12 @@ class _Strict(BaseModel):
 
 
 class CandidateInfo(_Strict):
-    """Which layer of which model."""
+    """Which layer of which model; `weights` is None for controls, unknown for a user's own."""
 
     id: str
     layer: str | None
     track: Literal["frozen", "fitted", "control"]
+    weights: Literal["trained", "random", "unknown"] | None
     weights_sha256: str | None
     n_features: int
 
@@ -88,9 +89,9 @@ class PearsonR(_Strict):
     ci95_neuroids: Interval
     ci95_stimuli: Interval
     ci95_mean: Interval
-    per_split: list[float]
-    by_animal: dict[str, float] | None
-    by_array: dict[str, float] | None
+    per_split: list[float | None]
+    by_animal: dict[str, float | None] | None
+    by_array: dict[str, float | None] | None
 
 
 class ExplainedVariance(_Strict):
@@ -119,6 +120,7 @@ class ReliabilityInfo(_Strict):
     kind: str
     ci95: Interval
     n_halves: int
+    seed: int
     n_below_0_3: int
     n_undefined: int
 
@@ -175,7 +177,11 @@ class Predictions(_Strict):
 
 
 class Provenance(_Strict):
-    """What produced the result."""
+    """What produced the result.
+
+    `seconds` is this layer's own time; the forward pass, shared by all layers of a run, counts for the
+    first. `peak_memory_mb` is the process's peak until then.
+    """
 
     itprobe: str
     brainscore_vision: str
@@ -206,21 +212,29 @@ class Result(_Strict):
 
     @property
     def name(self) -> str:
-        """File name without ending: candidate, benchmark and seed, percent-encoded."""
+        """File name without ending: candidate, benchmark and seed, percent-encoded.
+
+        Parameters of the mapping other than the benchmark's own add their digest.
+        """
         parts = [self.candidate.id, self.benchmark.id, f"seed{self.split.seed}"]
+        default = MAPPINGS.get(self.mapping.name)
+        if default and default().parameters() != self.mapping.params:
+            parts.append(sha256_values(sorted(self.mapping.params.items()))[:8])
         name = "__".join(file_name_of(part) for part in parts)
         if len(name) <= LONGEST_NAME:
             return name
         return f"{name[: LONGEST_NAME - 17]}-{sha256_values(name)[:16]}"
 
 
-def save_result(result: Result, held_out: HeldOut | None, folder: str | Path) -> Path:
+def save_result(result: Result, held_out: HeldOut | None, folder: str | Path) -> tuple[Path, Result]:
     """Write a result and its held-out predictions, if there are any; each file appears whole or not at all.
 
     Returns
     -------
     Path
         Of the JSON file.
+    Result
+        As written: with the digest of its predictions.
 
     Raises
     ------
@@ -234,7 +248,7 @@ def save_result(result: Result, held_out: HeldOut | None, folder: str | Path) ->
     path = folder / f"{result.name}.json"
     with atomic_file(path) as temporary:
         temporary.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return path
+    return path, result
 
 
 def _save_predictions(held_out: HeldOut, path: Path) -> Predictions:

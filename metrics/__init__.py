@@ -27,12 +27,19 @@ MAPPINGS: dict[str, Callable[[], Mapping]] = {
 }
 """Mappings that are fitted on training stimuli, by the name that stands in a benchmark's id."""
 
+SHARED_LAMBDA: dict[str, Mapping] = {
+    "ridge": RidgeMapping(per_neuroid=False),
+    "pcr": PcrMapping(per_neuroid=False),
+}
+"""Mappings with one lambda for all neuroids."""
+
 WHOLE_SET_MAPPINGS: dict[str, Callable[[], WholeSetMapping]] = {"rsa": RsaMapping, "cka": CkaMapping}
 """Mappings that compare all stimuli at once."""
 
 __all__ = [
     "DEFAULT_SEED",
     "MAPPINGS",
+    "SHARED_LAMBDA",
     "SPLITS",
     "WHOLE_SET_MAPPINGS",
     "CkaMapping",

@@ -116,7 +116,7 @@ def _weighted_scores(
         covariance = (weights @ (y * z)) / total - mean_y * mean_z
         r = covariance / np.sqrt(var_y * var_z)
         ev = (2 * covariance - var_z) / var_y
-    flat = var_z <= 1e-20 * np.maximum(1, np.max(predictions**2))
+    flat = var_z <= 1e-20 * np.max(predictions**2, axis=0)  # the mean predictor, but for rounding
     undefined = var_y <= 1e-12 * y.var(axis=0)
     r, ev = np.where(flat, 0.0, np.clip(r, -1, 1)), np.where(undefined, np.nan, ev)
     return np.where(undefined, np.nan, r), ev
@@ -230,7 +230,7 @@ def _standard_scores(values: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Standard scores (n, q) under weights (n,) that sum to 1; NaN where the values are constant."""
     centred = values - share @ values
     variance = share @ centred**2
-    flat = variance <= 1e-20 * np.maximum(1, np.max(values**2))
+    flat = variance <= 1e-20 * np.max(values**2, axis=0)
     return centred / np.sqrt(np.where(flat, np.nan, variance))
 
 

@@ -32,6 +32,8 @@ class Reliability:
         Number of draws.
     kind : str
         How `rho` was estimated.
+    seed : int
+        That drew the halves.
     """
 
     half_r: np.ndarray
@@ -39,11 +41,12 @@ class Reliability:
     skipped: np.ndarray
     n_halves: int
     kind: str
+    seed: int
 
 
-def spearman_brown(r: np.ndarray) -> np.ndarray:
-    """Reliability of the whole from the correlation of its halves: 2r / (1 + r) (Spearman, Brown 1910)."""
-    return 2 * r / (1 + r)
+def spearman_brown(r: np.ndarray, factor: float | np.ndarray = 2.0) -> np.ndarray:
+    """Reliability of `factor` times as many repetitions: k r / (1 + (k - 1) r) (Spearman, Brown 1910)."""
+    return factor * r / (1 + (factor - 1) * r)
 
 
 def split_half_reliability(
@@ -51,8 +54,11 @@ def split_half_reliability(
 ) -> Reliability:
     """Estimate reliability from random halves of each stimulus's own repetitions.
 
-    Correlations are averaged over the draws first and corrected once: the average of corrected
-    values explodes where a draw comes near r = -1.
+    Both halves have floor(R_i / 2) of a stimulus's R_i repetitions (one is left out at random where R_i is
+    odd), and the correction leads from the halves' mean noise to that of all repetitions:
+    k = mean(1 / h_i) / mean(1 / R_i), which is 2 where every R_i is even. Correlations are averaged over
+    the draws first and corrected once: the average of corrected values explodes where a draw comes near
+    r = -1.
 
     Parameters
     ----------
@@ -76,7 +82,7 @@ def split_half_reliability(
         If no neuroid has two repetitions of three stimuli.
     """
     q = values.shape[1]
-    total, used = np.zeros(q), np.zeros(q, dtype=int)
+    total, used, factor = np.zeros(q), np.zeros(q, dtype=int), np.full(q, 2.0)
     present = np.isfinite(values)
     patterns, pattern_of = np.unique(present, axis=1, return_inverse=True)
     pattern_of = pattern_of.ravel()
@@ -89,6 +95,8 @@ def split_half_reliability(
         if n_stimuli < 3:
             continue
         enough = True
+        counts = np.bincount(code)
+        factor[columns] = np.mean(1 / (counts // 2)) / np.mean(1 / counts)
         trials = values[np.ix_(rows, columns)].astype(np.float64)
         generator = np.random.default_rng([seed, index])
         for _ in range(n_halves):
@@ -100,7 +108,12 @@ def split_half_reliability(
     with np.errstate(invalid="ignore"):
         half_r = np.where(used > 0, total / used, np.nan)
     return Reliability(
-        half_r, spearman_brown(half_r), n_halves - used, n_halves, "spearman-brown of the mean r"
+        half_r,
+        spearman_brown(half_r, factor),
+        n_halves - used,
+        n_halves,
+        "spearman-brown of the mean r",
+        seed,
     )
 
 
@@ -118,11 +131,9 @@ def _half_correlation(
     order = np.lexsort((generator.random(len(code)), code))
     counts = np.bincount(code, minlength=n_stimuli)
     rank = np.arange(len(code)) - np.repeat(np.cumsum(counts) - counts, counts)
-    # With an odd number, which half gets the extra repetition is drawn too.
-    border = (counts + generator.integers(0, 2, n_stimuli)) // 2
-    first = rank < np.repeat(border, counts)
+    size = np.repeat(counts // 2, counts)
     halves = []
-    for half in (first, ~first):
+    for half in (rank < size, (rank >= size) & (rank < 2 * size)):
         rows, stimulus = order[half], code[order[half]]
         sizes = np.bincount(stimulus, minlength=n_stimuli)
         weights = csr_matrix((1 / sizes[stimulus], (stimulus, rows)), shape=(n_stimuli, len(code)))
@@ -167,7 +178,7 @@ def brainscore_reliability(values: np.ndarray, stimuli: np.ndarray, repetitions:
         r.append(pearson_r(halves[0][shared], halves[1][shared]))
         rho.append(spearman_brown(r[-1]))
     skipped = np.isnan(r).sum(axis=0)
-    return Reliability(np.mean(r, axis=0), np.mean(rho, axis=0), skipped, 10, "brain-score")
+    return Reliability(np.mean(r, axis=0), np.mean(rho, axis=0), skipped, 10, "brain-score", 1)
 
 
 def _nan_means(values: np.ndarray, code: np.ndarray) -> np.ndarray:
@@ -179,6 +190,9 @@ def _nan_means(values: np.ndarray, code: np.ndarray) -> np.ndarray:
         return (gather @ np.where(present, values, 0).astype(np.float64)) / counts
 
 
-def ceiled_r2(r: float, rho: float) -> float:
-    """Share of the explainable variance: aggregate r² over aggregate reliability (Brain-Score since 2026)."""
-    return r**2 / rho
+def ceiled_r2(r: float | np.ndarray, rho: float | np.ndarray) -> float | np.ndarray:
+    """Share of the explainable variance: aggregate r² over aggregate reliability (Brain-Score since 2026).
+
+    The sign of r is kept: predictions that run against the responses do not explain them.
+    """
+    return r * np.abs(r) / rho

@@ -23,7 +23,9 @@ STRATIFY_BY = "object_name"
 N_SPLITS = 10
 LEAST_GROUPS = 3
 LEAST_TRAIN, LEAST_TEST = 10, 3
-"""Fewest stimuli of a part in splits by group: a correlation over fewer than 3 says nothing."""
+"""Fewest stimuli of a part: a correlation over fewer than 3 says nothing."""
+FEW_TEST = 10
+"""Test parts smaller than this are worth a warning."""
 DEFAULT_SEED = 1
 """Brain-Score's own random_state."""
 
@@ -84,7 +86,7 @@ def brainscore(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
     The rows are taken in the order given, which must be Brain-Score's averaged order to draw the
     very splits that Brain-Score draws.
     """
-    _need(stimuli, 20, "brainscore")
+    _need(stimuli, 10 * LEAST_TEST, "brainscore")
     test_size = len(stimuli) - int(0.9 * len(stimuli))
     labels, warnings = _strata(stimuli, least=2, parts=test_size)
     kind = ShuffleSplit if labels is None else StratifiedShuffleSplit
@@ -94,7 +96,7 @@ def brainscore(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
 
 def kfold(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
     """10 folds that together test every stimulus once, stratified by object."""
-    _need(stimuli, 2 * N_SPLITS, "kfold")
+    _need(stimuli, LEAST_TEST * N_SPLITS, "kfold")
     stimuli = stimuli.sort_values("stimulus_id")
     labels, warnings = _strata(stimuli, least=N_SPLITS, parts=len(stimuli))
     kind = KFold if labels is None else StratifiedKFold
@@ -112,7 +114,7 @@ def course(stimuli: pd.DataFrame, seed: int) -> SplitPlan:
         ids = stimuli["stimulus_id"].to_numpy()
         own = stimuli["split"].to_numpy()
         return SplitPlan([Split(ids[own == "train"], ids[own == "val"])], None, [])
-    _need(stimuli, 20, "course")
+    _need(stimuli, 12 * LEAST_TEST, "course")
     stimuli = stimuli.sort_values("stimulus_id")
     size = round(len(stimuli) / 10)
     labels, warnings = _strata(stimuli, least=4, parts=round(0.9 * size))
@@ -225,7 +227,11 @@ def _plan(
     warnings: list[str],
 ) -> SplitPlan:
     ids = stimuli["stimulus_id"].to_numpy()
-    return SplitPlan([Split(ids[train], ids[test]) for train, test in rows], coord, warnings)
+    splits = [Split(ids[train], ids[test]) for train, test in rows]
+    smallest = min(len(split.test) for split in splits)
+    if smallest < FEW_TEST:
+        warnings = [*warnings, f"test parts of only {smallest} stimuli: correlations within them say little"]
+    return SplitPlan(splits, coord, warnings)
 
 
 SPLITS: dict[str, Callable[[pd.DataFrame, int], SplitPlan]] = {

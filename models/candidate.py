@@ -2,8 +2,10 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,7 +16,17 @@ from torch import nn
 from itprobe.errors import InputError
 from itprobe.models.layers import TracedModule, all_layers, block_layers, check_traced_layer, trace
 from itprobe.models.preprocessing import Preprocessing
-from itprobe.models.stream import check_finite, choose_device, image_batches, recorded_forward, stimulus_ids
+from itprobe.models.stream import (
+    PREPARES,
+    check_finite,
+    choose_device,
+    image_batches,
+    image_paths,
+    recorded_forward,
+    stimulus_ids,
+)
+from itprobe.models.user_code import one_line, user_code
+from itprobe.models.weights import WeightsKind
 from itprobe.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -37,6 +49,11 @@ class Candidate(ABC):
         Digest of the architecture and the weights; None for controls.
     preprocessing : Preprocessing or None
         None where no image is looked at.
+    code : str or None
+        Package and version of the code that makes the features; None where a user's own code does, or
+        none that could change them.
+    weights_kind : {"trained", "random", "unknown"} or None
+        Whether the weights are trained: unknown for a user's files and objects; None for controls.
     batch_size : int
         Stimuli at a time unless a caller says otherwise.
     """
@@ -50,17 +67,14 @@ class Candidate(ABC):
         weights_sha256: str | None = None,
         preprocessing: Preprocessing | None = None,
         code: str | None = None,
+        weights_kind: WeightsKind | None = None,
     ) -> None:
         self.code = code
+        self.weights_kind = weights_kind
         self.identifier = identifier
         self.track = track
         self.weights_sha256 = weights_sha256
         self.preprocessing = preprocessing
-
-    @property
-    def from_images(self) -> bool:
-        """Whether the features depend on the images alone (a digest of the images then identifies them)."""
-        return self.preprocessing is not None
 
     @abstractmethod
     def layers(self, which: Literal["all", "blocks"] = "all") -> list[str]:
@@ -69,6 +83,23 @@ class Candidate(ABC):
     @abstractmethod
     def check_layer(self, name: str) -> None:
         """Raise `InputError` with the nearest names if there is no layer `name`, or it cannot be pooled."""
+
+    def check_stimuli(self, stimulus_set: "StimulusSet") -> None:
+        """Check, before any image is read, that the stimulus set has what this candidate needs.
+
+        Raises
+        ------
+        InputError
+            If ids are missing or occur twice, or image files are missing.
+        """
+        ids = stimulus_ids(stimulus_set)
+        paths = image_paths(stimulus_set)
+        missing = [row for row, path in enumerate(paths) if not Path(path).is_file()]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(ids)} image files are missing, "
+                f"first of stimulus {str(ids[missing[0]])!r}: {paths[missing[0]]}"
+            )
 
     @abstractmethod
     def _batches(
@@ -100,8 +131,8 @@ class Candidate(ABC):
         Raises
         ------
         InputError
-            If a layer is unknown, an image cannot be read, features are NaN or infinite, or their
-            number changes between batches.
+            If a layer is unknown, an image cannot be read, features are NaN or infinite, their number
+            changes between batches, or a user's own code fails.
         """
         names = list(dict.fromkeys(layers))
         if not names:
@@ -144,7 +175,10 @@ class NetworkCandidate(Candidate):
     device : torch.device or str
         ``auto`` takes cuda, else mps, else cpu.
     code : str, optional
-        See `Candidate`.
+        Package and version of the network's code; None where it is a user's own.
+    weights_kind : {"trained", "random", "unknown"}
+    neighbours : callable, optional
+        Gives a context in which the modules are present that a user's file imported.
     """
 
     preprocessing: Preprocessing
@@ -157,10 +191,14 @@ class NetworkCandidate(Candidate):
         weights_sha256: str,
         device: torch.device | str = "auto",
         code: str | None = None,
+        weights_kind: WeightsKind = "unknown",
+        neighbours: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        super().__init__(identifier, "frozen", weights_sha256, preprocessing, code)
+        super().__init__(identifier, "frozen", weights_sha256, preprocessing, code, weights_kind)
         self.device = choose_device(device) if isinstance(device, str) else device
-        self.module = module.float().eval().to(self.device)
+        self._neighbours = neighbours
+        with user_code(f"{identifier}: moving the network to {self.device}", "choose another device"):
+            self.module = module.float().eval().to(self.device)
         # On a CPU, temporary tensors above the allocator's threshold (32 MB) are mapped anew each time and
         # the time goes into page faults (efficientnet_lite0, two cores: 9-14 ms an image in batches of 4,
         # 50 ms in batches of 64).
@@ -173,19 +211,16 @@ class NetworkCandidate(Candidate):
         Raises
         ------
         InputError
-            If the network cannot take images of its preprocessing's size.
+            If the network cannot take images of its preprocessing's size, or either fails.
         """
         noise = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
-        images = torch.stack([self.preprocessing(Image.fromarray(image)) for image in noise])
-        try:
-            traced = trace(self.module, images.to(self.device))
-        except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        with self._neighbours():
+            with user_code(f"{self.identifier}: the preprocessing of a test image", PREPARES):
+                images = torch.stack([self.preprocessing(Image.fromarray(image)) for image in noise])
             shape = " x ".join(map(str, images.shape[1:]))
-            raise InputError(
-                f"{self.identifier} fails on images of {shape} ({reason}); "
-                "give the size that it takes with its preprocessing"
-            ) from error
+            hint = "mend its forward, or give the size that it takes with its preprocessing"
+            with user_code(f"{self.identifier}: the forward pass on test images of {shape}", hint):
+                traced = trace(self.module, images.to(self.device))
         if not traced:
             raise InputError(f"{self.identifier} has no module that gives one row of features per image")
         return traced
@@ -205,9 +240,15 @@ class NetworkCandidate(Candidate):
         self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int
     ) -> Iterator[Batch]:
         self.module.eval()
-        for rows, images in image_batches(stimulus_set, self.preprocessing, batch_size):
-            outputs = recorded_forward(self.module, images.to(self.device), layers)
-            yield rows, {name: outputs[name].flatten(1).cpu().numpy() for name in layers}
+        ids = stimulus_ids(stimulus_set)
+        with self._neighbours():
+            for rows, images in image_batches(stimulus_set, self.preprocessing, batch_size, self.identifier):
+                first, last = str(ids[rows.start]), str(ids[rows.stop - 1])
+                step = f"{self.identifier}: the forward pass on stimuli {first!r} to {last!r}"
+                with user_code(step, "mend its forward"):
+                    outputs = recorded_forward(self.module, images.to(self.device), layers)
+                    features = {name: outputs[name].flatten(1).cpu().numpy() for name in layers}
+                yield rows, features
 
 
 def private_copy(module: nn.Module) -> nn.Module:
@@ -220,9 +261,8 @@ def private_copy(module: nn.Module) -> nn.Module:
     """
     try:
         return copy.deepcopy(module)
-    except (RuntimeError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except Exception as error:
         raise InputError(
-            f"the {type(module).__name__} object cannot be copied ({reason}); "
+            f"the {type(module).__name__} object cannot be copied ({one_line(error)}); "
             "name it as path/to/file.py::factory instead"
-        ) from None
+        ) from error

@@ -9,7 +9,7 @@ import numpy as np
 from itprobe.errors import InputError, unknown_name
 from itprobe.models.candidate import Batch, Candidate
 from itprobe.models.preprocessing import Preprocessing
-from itprobe.models.stream import image_batches
+from itprobe.models.stream import check_finite, image_batches, stimulus_ids
 
 if TYPE_CHECKING:
     from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
@@ -42,7 +42,7 @@ class PixelsCandidate(_OneLayerCandidate):
     def _batches(
         self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int
     ) -> Iterator[Batch]:
-        for rows, images in image_batches(stimulus_set, PIXEL_PREPROCESSING, batch_size):
+        for rows, images in image_batches(stimulus_set, PIXEL_PREPROCESSING, batch_size, self.identifier):
             yield rows, {self.identifier: images.flatten(1).numpy()}
 
 
@@ -52,6 +52,11 @@ class MetadataCandidate(_OneLayerCandidate):
     def __init__(self, identifier: str, features: Callable[["StimulusSet"], np.ndarray]) -> None:
         super().__init__(identifier, "control")
         self._features = features
+
+    def check_stimuli(self, stimulus_set: "StimulusSet") -> None:
+        """Raise `InputError` if the stimulus set lacks a column, or a cell of it has no value."""
+        ids = stimulus_ids(stimulus_set)
+        check_finite(self._features(stimulus_set), self.identifier, self.identifier, ids)
 
     def _batches(
         self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int

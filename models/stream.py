@@ -17,11 +17,13 @@ from itprobe.errors import InputError, unknown_name
 from itprobe.models.identifiers import LayerName, parse_layer
 from itprobe.models.layers import first_tensor
 from itprobe.models.preprocessing import Preprocessing, read_image
+from itprobe.models.user_code import user_code
 
 if TYPE_CHECKING:
     from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 
 _BATCHES_AHEAD = 2
+PREPARES = "it must turn an RGB image (PIL) into a tensor (channel, height, width)"
 
 
 def choose_device(name: str) -> torch.device:
@@ -71,8 +73,21 @@ def stimulus_ids(stimulus_set: "StimulusSet") -> np.ndarray:
     return ids.to_numpy(dtype=str)
 
 
+def image_paths(stimulus_set: "StimulusSet") -> list[str | Path]:
+    """Paths of the images, in the order of the stimulus set, or `InputError` if a stimulus has none."""
+    ids = list(stimulus_set["stimulus_id"])
+    known = getattr(stimulus_set, "stimulus_paths", None) or {}
+    without = [str(stimulus_id) for stimulus_id in ids if stimulus_id not in known]
+    if without:
+        raise InputError(
+            f"{len(without)} of {len(ids)} stimuli have no image file in the stimulus set, "
+            f"e.g. {', '.join(without[:3])}"
+        )
+    return [known[stimulus_id] for stimulus_id in ids]
+
+
 def image_batches(
-    stimulus_set: "StimulusSet", preprocessing: Preprocessing, batch_size: int
+    stimulus_set: "StimulusSet", preprocessing: Preprocessing, batch_size: int, candidate: str
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """Prepared images (b, channel, height, width) in the order of the stimulus set.
 
@@ -81,13 +96,16 @@ def image_batches(
     Raises
     ------
     InputError
-        If a stimulus has no image or its image cannot be read.
+        If a stimulus has no image, its image cannot be read, or the candidate's own preprocessing fails
+        on it.
     """
     ids = list(stimulus_set["stimulus_id"])
-    paths = _paths(stimulus_set, ids)
+    paths = image_paths(stimulus_set)
 
     def prepared(row: int) -> torch.Tensor:
-        return preprocessing(read_image(paths[row], ids[row]))
+        image = read_image(paths[row], ids[row])
+        with user_code(f"{candidate}: the preprocessing of stimulus {str(ids[row])!r}", PREPARES):
+            return preprocessing(image)
 
     pending: deque[tuple[slice, list[Future[torch.Tensor]]]] = deque()
     pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
@@ -96,9 +114,9 @@ def image_batches(
             rows = slice(start, min(start + batch_size, len(ids)))
             pending.append((rows, [pool.submit(prepared, row) for row in range(rows.start, rows.stop)]))
             if len(pending) > _BATCHES_AHEAD:
-                yield _stacked(*pending.popleft())
+                yield _stacked(*pending.popleft(), candidate)
         while pending:
-            yield _stacked(*pending.popleft())
+            yield _stacked(*pending.popleft(), candidate)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -120,16 +138,18 @@ def recorded_forward(
     -------
     dict of str to torch.Tensor
         Layer -> (b, ...) float32 on the module's device.
+
+    Raises
+    ------
+    InputError
+        If a layer did not run, or gave no tensor.
     """
     outputs: dict[str, torch.Tensor] = {}
     with _hooked(module, layers, outputs), torch.inference_mode(), _full_precision(images.device):
-        try:
-            module(images)
-        except torch.OutOfMemoryError:
-            raise InputError(
-                f"{images.device} has too little memory for {len(images)} images at once; "
-                "use a smaller batch size"
-            ) from None
+        module(images)
+    skipped = [name for name in layers if name not in outputs]
+    if skipped:
+        raise InputError(f"layer {skipped[0]!r} did not run; choose one that runs for every image")
     return outputs
 
 
@@ -180,22 +200,12 @@ def _full_precision(device: torch.device) -> Any:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def _paths(stimulus_set: "StimulusSet", ids: list[Any]) -> list[str | Path]:
-    known = getattr(stimulus_set, "stimulus_paths", None) or {}
-    without = [str(stimulus_id) for stimulus_id in ids if stimulus_id not in known]
-    if without:
-        raise InputError(
-            f"{len(without)} of {len(ids)} stimuli have no image file in the stimulus set, "
-            f"e.g. {', '.join(without[:3])}"
-        )
-    return [known[stimulus_id] for stimulus_id in ids]
-
-
-def _stacked(rows: slice, futures: list[Future[torch.Tensor]]) -> tuple[slice, torch.Tensor]:
+def _stacked(rows: slice, futures: list[Future[torch.Tensor]], candidate: str) -> tuple[slice, torch.Tensor]:
     images = [future.result() for future in futures]
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) > 1:
         raise InputError(
-            f"the preprocessing gives images of different shapes ({shapes}); let it resize them to one size"
+            f"{candidate}: the preprocessing gives images of different shapes ({shapes}); "
+            "let it resize them to one size"
         )
     return rows, torch.stack(images)

@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +21,7 @@ _WRAPPERS = ("state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _HOW_TO_SAVE = "save it with torch.save(model.state_dict(), PATH) or as safetensors"
 Built = TypeVar("Built")
+WeightsKind = Literal["trained", "random", "unknown"]
 
 
 def random_seed(candidate: CandidateId) -> int | None:
@@ -43,6 +44,13 @@ def random_seed(candidate: CandidateId) -> int | None:
 def is_weights_file(weights: str | None) -> bool:
     """Whether the part after ``@`` is a path rather than a name."""
     return weights is not None and (weights.endswith(WEIGHT_SUFFIXES) or "/" in weights)
+
+
+def weights_kind(candidate: CandidateId, own: WeightsKind) -> WeightsKind:
+    """Whether weights are trained: ``random`` where the id says so, ``unknown`` from a file, else `own`."""
+    if random_seed(candidate) is not None:
+        return "random"
+    return "unknown" if is_weights_file(candidate.weights) else own
 
 
 def build_seeded(build: Callable[[], Built], seed: int) -> Built:
@@ -102,16 +110,6 @@ def weights_digest(module: nn.Module, architecture: str) -> str:
         raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(raw.numpy().data)
     return digest.hexdigest()
-
-
-def architecture_of(module: nn.Module) -> str:
-    """Text that changes when the printed structure or the code of a forward method does."""
-    codes = {
-        (type(part).__qualname__, code.co_code.hex(), code.co_names, code.co_varnames)
-        for part in module.modules()
-        if (code := getattr(type(part).forward, "__code__", None)) is not None
-    }
-    return f"{module!r}{sorted(codes)}"
 
 
 def _read(file: Path) -> Any:

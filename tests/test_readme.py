@@ -40,4 +40,4 @@ def test_readme_runs(tmp_path):
             assert done.returncode == 0, f"{code}\n{done.stderr[-3000:]}"
         ran.append(code)
     assert len(ran) >= 8
-    assert (tmp_path / "v4-results" / "ranking.png").exists()
+    assert (tmp_path / "v4-results" / "v4.nc%23V4-ridge.png").exists()

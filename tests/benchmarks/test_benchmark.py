@@ -1,5 +1,7 @@
 """Scores on planted recordings, against scikit-learn's and Brain-Score's own pipeline."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from brainscore_core.supported_data_standards.brainio.assemblies import NeuroidAssembly
@@ -9,8 +11,9 @@ from sklearn.linear_model import RidgeCV
 
 from itprobe.benchmarks import load_benchmark, prepare_target
 from itprobe.benchmarks.evaluation import evaluate
+from itprobe.benchmarks.summary import summarise
 from itprobe.errors import InputError
-from itprobe.metrics import SPLITS, RidgeMapping, gram_matrix
+from itprobe.metrics import SPLITS, RidgeMapping, gram_matrix, pearson_r
 from itprobe.metrics.brainscore_metric import CrossValidatedPredictivity
 
 
@@ -139,7 +142,7 @@ def test_ceiling_and_intervals_enclose_the_planted_truth(plant, tmp_path):
     planted_rho = np.median(signal.var(axis=0) / (signal.var(axis=0) + 0.8**2 / 6))
     low, high = summary["reliability"]["ci95"]
     assert low < planted_rho < high
-    assert summary["ceiled"]["formula"] == "(median r)^2 / median reliability"
+    assert summary["ceiled"]["formula"] == "r |r| / median reliability, r = median r"
     r = summary["pearson_r"]
     assert r["ci95"][0] < r["median"] < r["ci95"][1]
     assert summary["ceiled"]["value"] == pytest.approx(r["median"] ** 2 / summary["reliability"]["median"])
@@ -153,8 +156,8 @@ def test_unusable_neuroids_are_kept_out_and_reported(plant, tmp_path):
     trials[:, :, 5] = 3.0
     target = prepare_target(plant.assembly(trials, tmp_path / "stimuli"), "IT")
     assert len(target.neuroids) == 10
-    assert any("without a response: 1 (n02)" in warning for warning in target.warnings)
-    assert any("the same to every stimulus: 1 (n05)" in warning for warning in target.warnings)
+    assert any("without a response: n02" in warning for warning in target.warnings)
+    assert any("the same to every stimulus: n05" in warning for warning in target.warnings)
     trials[:] = 3.0
     with pytest.raises(InputError, match="12 respond the same"):
         prepare_target(plant.assembly(trials, tmp_path / "stimuli"), "IT")
@@ -162,7 +165,7 @@ def test_unusable_neuroids_are_kept_out_and_reported(plant, tmp_path):
 
 def test_without_repetitions_there_is_no_ceiling_and_it_is_said(plant, tmp_path):
     for assembly, reason in (
-        (plant.assembly(plant.trials()[:, :1], tmp_path / "stimuli"), "shown once"),
+        (plant.assembly(plant.trials()[:, :1], tmp_path / "stimuli"), "0 stimuli were shown more than once"),
         (
             plant.assembly(plant.trials().mean(axis=1, keepdims=True), tmp_path / "stimuli", averaged=True),
             "already averaged",
@@ -172,6 +175,65 @@ def test_without_repetitions_there_is_no_ceiling_and_it_is_said(plant, tmp_path)
         assert evaluation.summary["ceiled"] is None
         assert evaluation.summary["primary"]["name"] == "pearson_r"
         assert any(reason in warning for warning in evaluation.target.warnings)
+
+
+def test_two_repeated_stimuli_are_too_few_for_a_ceiling_but_not_for_a_score(plant, tmp_path):
+    trials = plant.trials()
+    trials[2:, 1:] = np.nan
+    evaluation = evaluation_of(plant.assembly(trials, tmp_path / "stimuli"), plant.features(), plant.ids)
+    assert evaluation.summary["reliability"] is None
+    assert any("2 stimuli were shown more than once" in warning for warning in evaluation.target.warnings)
+
+
+def test_predictions_against_the_responses_rank_below_those_along_them(plant, planted):
+    """The share of the ceiling keeps the sign of r."""
+    target = prepare_target(planted, "IT")
+    held_out = evaluation_of(planted, plant.features(), plant.ids).held_out
+    turned = replace(held_out, predictions=[-prediction for prediction in held_out.predictions])
+    r = np.array([pearson_r(y, z) for y, z in zip(turned.responses, turned.predictions, strict=True)])
+    summary = summarise(turned, r, np.zeros_like(r), target, 1)
+    assert summary["ceiled"]["value"] < summary["ceiled"]["ci95"][1] < 0
+
+
+def test_noise_without_reliability_has_no_share_of_the_ceiling(plant, tmp_path):
+    noise = np.random.default_rng(0).normal(size=(120, 2, 12))
+    noise[:, 1] = -noise[:, 0] + 0.1 * noise[:, 1]
+    evaluation = evaluation_of(plant.assembly(noise, tmp_path / "stimuli"), plant.features(), plant.ids)
+    assert evaluation.summary["reliability"]["median"] < 0
+    assert evaluation.summary["ceiled"] is None
+    assert evaluation.summary["primary"]["name"] == "pearson_r"
+
+
+def test_a_sparse_neuroid_is_left_out_where_it_is_constant_and_said(plant, tmp_path):
+    trials = plant.trials()
+    trials[:, :, 3] = 0
+    trials[5, :, 3] = 1  # answers a single stimulus: constant in most test parts
+    assembly = plant.assembly(trials, tmp_path / "stimuli")
+    evaluation = evaluation_of(assembly, plant.features(), plant.ids)
+    assert np.isnan(evaluation.pearson_r[:, 3]).sum() >= 5
+    assert any("without r there: responses for 1 neuroid" in warning for warning in evaluation.warnings)
+    assert np.isfinite(evaluation.summary["pearson_r"]["median"])
+    lonely = plant.assembly(trials[:, :, 3:4], tmp_path / "stimuli")
+    summary = evaluation_of(lonely, plant.features(), plant.ids).summary["pearson_r"]
+    assert None in summary["per_split"]
+
+
+def test_tiny_units_have_the_same_intervals(plant, tmp_path):
+    one, other = (
+        evaluation_of(
+            plant.assembly(plant.trials() * unit, tmp_path / "stimuli"), plant.features(), plant.ids
+        ).summary["pearson_r"]
+        for unit in (1.0, 1e-12)
+    )
+    np.testing.assert_allclose(one["ci95"], other["ci95"], atol=1e-4)
+
+
+def test_one_lambda_for_all_neuroids(plant, planted_file):
+    benchmark = load_benchmark(f"{planted_file}#IT-ridge", RidgeMapping(per_neuroid=False))
+    evaluation = benchmark.evaluate_gram(gram_matrix(plant.features()), plant.ids)
+    assert (evaluation.lambdas == evaluation.lambdas[:, :1]).all()
+    with pytest.raises(InputError, match="not ridge"):
+        load_benchmark(f"{planted_file}#IT-pls", RidgeMapping())
 
 
 def test_missing_stimuli_on_either_side_are_counted(plant, planted):

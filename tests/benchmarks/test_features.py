@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from itprobe.benchmarks.features import layer_grams
+from itprobe.data import stimulus_set_sha256
 from itprobe.metrics.store import GramStore
 from itprobe.models import NetworkCandidate, load_candidate
 
@@ -20,7 +21,8 @@ def stimuli(planted):
 
 
 def grams(candidate, stimuli, store, layers=LAYERS):
-    return {layer: gram for layer, gram, _ in layer_grams(candidate, stimuli, layers, store)}
+    digest = stimulus_set_sha256(stimuli)
+    return {layer: gram for layer, gram, _ in layer_grams(candidate, stimuli, digest, layers, store)}
 
 
 def test_a_second_run_needs_no_forward_pass_and_gives_the_same(stimuli, tmp_path, monkeypatch):
@@ -52,6 +54,13 @@ def test_other_weights_and_other_images_are_other_features(stimuli, tmp_path):
     fewer.stimulus_paths, fewer.identifier = stimuli.stimulus_paths, "some"
     grams(load_candidate("efficientnet_lite0@random"), fewer, store, LAYERS[:1])
     assert len(store.sizes()) == 3
+
+
+def test_a_cache_that_cannot_be_written_costs_no_score(stimuli, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.warns(UserWarning, match="ITPROBE_HOME"):
+        assert grams(load_candidate("pixels"), stimuli, GramStore(blocked / "grams"), ["pixels"])
 
 
 def test_what_a_user_may_change_unseen_is_not_stored(stimuli, tmp_path):

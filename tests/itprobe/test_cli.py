@@ -55,7 +55,8 @@ def test_score_prints_the_ranking_and_writes_files(run, planted_file, tmp_path):
     assert code == 0
     assert "pixels" in out
     assert "95% interval" in out
-    assert str(out_dir / "ranking.png") in out
+    (picture,) = out_dir.glob("*.png")
+    assert str(picture) in out
     assert len(list(out_dir.glob("*.json"))) == len(list(out_dir.glob("*.nc"))) == 2
 
 
@@ -163,7 +164,7 @@ def test_too_few_stimuli_and_no_repetitions(run, refused, plant, tmp_path):
     from itprobe.data import save_recording
 
     save_recording(plant.assembly(plant.trials()[:15], tmp_path / "few"), tmp_path / "few.nc")
-    assert "at least 20 stimuli" in refused(
+    assert "at least 30 stimuli" in refused(
         "score", "object_onehot", "--benchmark", f"{tmp_path}/few.nc#IT-ridge"
     )
     save_recording(plant.assembly(plant.trials()[:, :1], tmp_path / "once"), tmp_path / "once.nc")
@@ -173,6 +174,58 @@ def test_too_few_stimuli_and_no_repetitions(run, refused, plant, tmp_path):
     )
     assert code == 0
     assert "no ceiling" in out
+
+
+def test_controls_take_no_notice_of_layers_meant_for_networks(run, planted_file, tmp_path):
+    code, out, _ = run(
+        *("score", "object_onehot", "efficientnet_lite0@random", "--layer", "_blocks.0~pool1"),
+        *("--benchmark", f"{planted_file}#IT-ridge", "--results", tmp_path / "out"),
+    )
+    assert code == 0
+    assert FAST in out
+
+
+def test_what_lacks_columns_is_refused_before_anything_runs(refused, planted_file, tmp_path):
+    line = refused(
+        *("score", "object_onehot", "latents", "--benchmark", f"{planted_file}#IT-ridge"),
+        *("--results", tmp_path / "out"),
+    )
+    assert "latents" in line
+    assert not list((tmp_path / "out").glob("*.json"))
+
+
+def test_a_failing_candidate_does_not_take_the_finished_ones_with_it(run, planted_file, tmp_path):
+    source = tmp_path / "mine.py"
+    source.write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.flat = torch.nn.Flatten()\n"
+        "    def forward(self, x):\n"
+        "        return self.flat(x / 0)\n"
+        "def make():\n"
+        "    return Net()\n"
+    )
+    code, out, err = run(
+        *("score", "object_onehot", f"{source}::make:flat", "--benchmark", f"{planted_file}#IT-ridge"),
+        *("--results", tmp_path / "out"),
+    )
+    assert code == 2
+    assert "object_onehot" in out
+    assert len([line for line in err.splitlines() if line.startswith("itprobe: ")]) == 1
+
+
+def test_one_lambda_for_all(run, refused, planted_file, tmp_path):
+    for options in ((), ("--shared-lambda",)):
+        code, _, _ = run(
+            *("score", "object_onehot", "--benchmark", f"{planted_file}#IT-ridge", *options),
+            *("--results", tmp_path / "out"),
+        )
+        assert code == 0
+    assert len(list((tmp_path / "out").glob("*.json"))) == 2
+    line = refused("score", "object_onehot", "--benchmark", f"{planted_file}#IT-pls", "--shared-lambda")
+    assert "pls has no lambda" in line
 
 
 def test_package_and_describe(run, refused, tmp_path):
@@ -232,11 +285,14 @@ def test_an_interrupt_keeps_finished_results(planted_file, tmp_path):
         "    return Net()\n"
     )
     command = [
-        *(sys.executable, "-c", "from itprobe.cli import main; main()"),
+        # Where the tests run in the background, Ctrl-C is ignored by inheritance.
+        *(sys.executable, "-c"),
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from itprobe.cli import main; main()",
         *("score", "object_onehot", f"{source}::make:flat", "--benchmark", f"{planted_file}#IT-ridge"),
         *("--results", str(tmp_path / "out")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 130, done.stderr
     assert "interrupted" in done.stderr
-    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".nc"]
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".nc", ".png"]

@@ -32,13 +32,25 @@ def test_planted_reliability_is_recovered_without_bias():
     assert np.abs(np.mean(estimates, axis=0) - rho).max() < 0.02
 
 
-def test_odd_and_unequal_repetitions():
-    rho = np.array([0.4, 0.8])
+@pytest.mark.parametrize("repetitions", [2, 3, 5])
+def test_few_and_odd_repetitions(repetitions):
+    rho = np.array([0.4, 0.75])
     estimates = []
-    for seed in range(20):
-        trials, stimuli, _ = planted(rho, repetitions=7, seed=seed)
+    for seed in range(40):
+        trials, stimuli, _ = planted(rho, repetitions=repetitions, seed=seed)
         estimates.append(split_half_reliability(trials, stimuli, n_halves=20).rho)
-    assert np.abs(np.mean(estimates, axis=0) - rho).max() < 0.02
+    assert np.abs(np.mean(estimates, axis=0) - rho).max() < 0.015  # a bias of .02 and more otherwise
+
+
+def test_unequal_repetitions():
+    """Reliability of averages over 3 or 8 repetitions: the mean noise over the stimuli counts."""
+    estimates = []
+    for seed in range(40):
+        trials, stimuli, labels = planted([0.6], repetitions=8, seed=seed)
+        few = np.isin(stimuli, np.unique(stimuli)[::2]) & (labels >= 3)
+        estimates.append(split_half_reliability(trials[~few], stimuli[~few], n_halves=20).rho)
+    noise = 8 * (1 - 0.6) / 0.6 * (1 / 3 + 1 / 8) / 2
+    assert np.mean(estimates) == pytest.approx(1 / (1 + noise), abs=0.01)
 
 
 def test_row_order_and_single_presentations_do_not_matter():

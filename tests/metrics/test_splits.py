@@ -164,5 +164,5 @@ def test_without_objects_or_with_rare_ones_it_is_said():
 
 @pytest.mark.parametrize("name", SPLITS)
 def test_too_few_stimuli(name):
-    with pytest.raises(InputError, match="at least 20 stimuli"):
+    with pytest.raises(InputError, match="stimuli with responses, there are"):
         SPLITS[name](stimuli(12, 2), 1)

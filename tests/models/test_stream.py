@@ -95,7 +95,7 @@ def test_rows_follow_the_stimulus_set(make_stimuli):
     shuffled = stimuli.iloc[[3, 0, 5, 1, 4, 2]]
     again = _collect(candidate, shuffled, ["pixels"], batch_size=4)["pixels"]
     np.testing.assert_array_equal(again, features[[3, 0, 5, 1, 4, 2]])
-    assert (candidate.track, candidate.weights_sha256, candidate.from_images) == ("control", None, True)
+    assert (candidate.track, candidate.weights_sha256, candidate.weights_kind) == ("control", None, None)
 
 
 def test_networks_are_always_in_evaluation_mode(make_stimuli):
@@ -172,15 +172,32 @@ def test_stimulus_sets_that_do_not_fit(make_stimuli):
         _collect(pixels, stimuli, [])
 
 
+def test_missing_images_are_found_before_any_is_read(make_stimuli):
+    stimuli = make_stimuli(4)
+    path = stimuli.stimulus_paths[stimuli["stimulus_id"].iloc[2]]
+    for candidate in (load_candidate("pixels"), load_candidate("efficientnet_lite0@random", device="cpu")):
+        candidate.check_stimuli(stimuli)
+        path.rename(path.with_suffix(".away"))
+        with pytest.raises(InputError, match=rf"1 of 4 image files are missing, .*{path.stem}.*{path.name}"):
+            candidate.check_stimuli(stimuli)
+        path.with_suffix(".away").rename(path)
+    with pytest.raises(InputError, match="occur more than once"):
+        load_candidate("pixels").check_stimuli(pd.concat([stimuli, stimuli.iloc[:1]]))
+
+
 def test_one_hot_controls_tell_objects_and_categories_apart(make_stimuli):
     stimuli = make_stimuli(9)
     for name, column in (("object_onehot", "object_name"), ("category_onehot", "category_name")):
         candidate = load_candidate(name)
         features = _collect(candidate, stimuli, [name], batch_size=4)[name]
         np.testing.assert_array_equal(features, pd.get_dummies(stimuli[column]).to_numpy(dtype=np.float32))
-        assert (candidate.track, candidate.layers(), candidate.from_images) == ("control", [name], False)
+        assert (candidate.track, candidate.layers(), candidate.weights_kind) == ("control", [name], None)
+        candidate.check_stimuli(stimuli)
+        lacking = stimuli.drop(columns=column)
         with pytest.raises(InputError, match=f"{name} needs '{column}'.*stimulus_id, .*ryz"):
-            _collect(candidate, stimuli.drop(columns=column), [name])
+            _collect(candidate, lacking, [name])
+        with pytest.raises(InputError, match=f"{name} needs '{column}'.*stimulus_id, .*ryz"):
+            candidate.check_stimuli(lacking)
 
 
 def test_latents_are_on_one_scale(make_stimuli):
@@ -191,7 +208,9 @@ def test_latents_are_on_one_scale(make_stimuli):
     np.testing.assert_allclose(np.corrcoef(features[:, 0], stimuli["ryz"])[0, 1], 1, atol=1e-6)
     assert not features[:, 2].any()  # the size never changes in this set
     with pytest.raises(InputError, match=r"latents needs 'ryz' or .*columns stimulus_id, object_name"):
-        _collect(load_candidate("latents"), stimuli.drop(columns=["ryz", "ty", "s"]), ["latents"])
+        load_candidate("latents").check_stimuli(stimuli.drop(columns=["ryz", "ty", "s"]))
     stimuli.loc[stimuli.index[1], "ryz"] = np.nan
+    with pytest.raises(InputError, match=r"layer 'latents'.*NaN"):
+        load_candidate("latents").check_stimuli(stimuli)
     with pytest.raises(InputError, match=r"layer 'latents'.*NaN"):
         _collect(load_candidate("latents"), stimuli, ["latents"])
