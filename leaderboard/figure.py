@@ -63,7 +63,7 @@ def draw_ranking(results: list[Result], path: str | Path) -> Path:
         if order[0].scores.pearson_r
         else f"{order[0].mapping.name.upper()} (all stimuli, 95% interval)"
     )
-    axes.set_title(heading(order[0]).replace(": ", "\n", 1), fontsize=9.5, loc="left")
+    figure.suptitle(heading(order[0]).replace(": ", "\n", 1), fontsize=9.5, x=0.01, ha="left")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     with atomic_file(path) as temporary:
