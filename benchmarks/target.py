@@ -143,6 +143,8 @@ def _reliability(trials: NeuroidAssembly, kept: np.ndarray) -> tuple[Reliability
             f"no ceiling: {repeated} stimuli were shown more than once, {LEAST_REPEATED} are needed to compare "
             "repetitions"
         ]
+    if np.isnan(reliability.rho).all():
+        return None, ["no ceiling: every neuroid is constant in a half of its repetitions, every time"]
     constant = int((reliability.skipped == reliability.n_halves).sum())
     note = [f"neuroids without a reliability, constant in a half every time: {constant}"] if constant else []
     return reliability, note

@@ -105,11 +105,12 @@ def split_half_reliability(
             used[columns] += np.isfinite(r)
     if not enough:
         raise InputError("no ceiling: the recording has no stimuli with two or more repetitions")
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         half_r = np.where(used > 0, total / used, np.nan)
+        rho = spearman_brown(half_r, factor)
     return Reliability(
         half_r,
-        spearman_brown(half_r, factor),
+        np.where(np.isfinite(rho), rho, np.nan),
         n_halves - used,
         n_halves,
         "spearman-brown of the mean r",

@@ -218,6 +218,14 @@ def test_a_sparse_neuroid_is_left_out_where_it_is_constant_and_said(plant, tmp_p
     assert None in summary["per_split"]
 
 
+def test_neuroids_that_are_constant_in_every_half_have_no_ceiling(plant, tmp_path):
+    trials = np.zeros((120, 2, 3))
+    trials[4, 0] = 1  # one spike: whichever half it is not in is constant
+    target = prepare_target(plant.assembly(trials, tmp_path / "stimuli"), "IT")
+    assert target.reliability is None
+    assert any("constant in a half" in warning for warning in target.warnings)
+
+
 def test_tiny_units_have_the_same_intervals(plant, tmp_path):
     one, other = (
         evaluation_of(
