@@ -124,7 +124,7 @@ def _against_ceiling(median_r: float, mean_r: np.ndarray, target: Target, both: 
     }
     if interval_rho[0] > 0:
         scores["ceiled"] = {
-            "value": float(ceiled_r2(median_r, median_rho)),
+            "value": ceiled_r2(median_r, median_rho),
             "ci95": interval(ceiled_r2(draws_r, draws_rho)),
             "formula": CEILED_FORMULA,
         }

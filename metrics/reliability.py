@@ -5,6 +5,7 @@ experiment would have. It caps r² and explained variance of any model; √ρ ca
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -14,6 +15,8 @@ from itprobe.errors import InputError
 from itprobe.metrics.correlation import pearson_r
 
 N_HALVES = 100
+
+Numbers = TypeVar("Numbers", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ def _nan_means(values: np.ndarray, code: np.ndarray) -> np.ndarray:
         return (gather @ np.where(present, values, 0).astype(np.float64)) / counts
 
 
-def ceiled_r2(r: float | np.ndarray, rho: float | np.ndarray) -> float | np.ndarray:
+def ceiled_r2(r: Numbers, rho: Numbers) -> Numbers:
     """Share of the explainable variance: aggregate r² over aggregate reliability (Brain-Score since 2026).
 
     The sign of r is kept: predictions that run against the responses do not explain them.
