@@ -13,6 +13,9 @@ import numpy as np
 
 from itprobe.errors import InputError
 
+LONGEST_NAME = 180
+"""File systems allow 255 bytes for a name; endings and temporary prefixes need some of them."""
+
 
 def cache_home() -> Path:
     """Folder of everything that can be made again: ``$ITPROBE_HOME``, else ``~/.cache/itprobe``."""
@@ -112,6 +115,12 @@ def sha256_values(*values: object) -> str:
     return digest.hexdigest()
 
 
-def file_name_of(identifier: str) -> str:
-    """Turn an id into a file name by percent-encoding: ``a/b:c`` -> ``a%2Fb%3Ac``."""
-    return quote(identifier, safe="")
+def file_name_of(*identifiers: str) -> str:
+    """Turn ids into one file name, without ending: ``a/b:c``, ``d`` -> ``a%2Fb%3Ac__d``.
+
+    A name longer than `LONGEST_NAME` is cut, with a digest of the whole behind it.
+    """
+    name = "__".join(quote(identifier, safe="") for identifier in identifiers)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 17]}-{sha256_values(name)[:16]}"

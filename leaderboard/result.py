@@ -13,8 +13,6 @@ from itprobe.files import atomic_file, file_name_of, sha256_file, sha256_values
 from itprobe.metrics import MAPPINGS, HeldOut
 
 SCHEMA_VERSION: Literal[1] = 1
-LONGEST_NAME = 180
-"""File systems allow 255 bytes; a longer id is cut and a digest put behind it."""
 
 Interval = tuple[float, float]
 
@@ -220,10 +218,7 @@ class Result(_Strict):
         default = MAPPINGS.get(self.mapping.name)
         if default and default().parameters() != self.mapping.params:
             parts.append(sha256_values(sorted(self.mapping.params.items()))[:8])
-        name = "__".join(file_name_of(part) for part in parts)
-        if len(name) <= LONGEST_NAME:
-            return name
-        return f"{name[: LONGEST_NAME - 17]}-{sha256_values(name)[:16]}"
+        return file_name_of(*parts)
 
 
 def save_result(result: Result, held_out: HeldOut | None, folder: str | Path) -> tuple[Path, Result]:

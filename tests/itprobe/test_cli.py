@@ -60,6 +60,19 @@ def test_score_prints_the_ranking_and_writes_files(run, planted_file, tmp_path):
     assert len(list(out_dir.glob("*.json"))) == len(list(out_dir.glob("*.nc"))) == 2
 
 
+def test_a_recording_deep_in_folders_with_long_names(run, planted, tmp_path):
+    from itprobe.data import save_recording
+
+    deep = tmp_path.joinpath(*["a rather long name of a folder"] * 5)
+    save_recording(planted, deep / "planted.nc")
+    code, _, err = run(
+        *("score", "object_onehot", "--benchmark", f"{deep}/planted.nc#IT-ridge"),
+        *("--results", tmp_path / "out"),
+    )
+    assert code == 0, err
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
 def test_json_output_is_one_result_a_line(run, planted_file, tmp_path):
     code, out, _ = run(
         *("score", "object_onehot", "--benchmark", f"{planted_file}#IT-ridge.course", "--seed", 2),
