@@ -1,6 +1,6 @@
 """Held-out predictions: fit a mapping on each split's training stimuli and predict its test stimuli."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,8 @@ import pandas as pd
 
 from itprobe.errors import InputError
 from itprobe.metrics.gram import Gram
-from itprobe.metrics.mapping import Mapping
+from itprobe.metrics.lambda_search import LambdaChoice
+from itprobe.metrics.mapping import Mapping, SplitRows
 from itprobe.metrics.splits import Split
 
 
@@ -23,6 +24,9 @@ class SplitResult:
     lambdas : ndarray (q,)
     at_edge : ndarray (q,) of bool
     notes : list of str
+    choice : LambdaChoice or None
+    weights : ndarray (spaces, q) or None
+        See `itprobe.metrics.mapping.Prediction`.
     """
 
     stimulus_ids: np.ndarray
@@ -31,10 +35,12 @@ class SplitResult:
     lambdas: np.ndarray
     at_edge: np.ndarray
     notes: list[str]
+    choice: LambdaChoice | None = None
+    weights: np.ndarray | None = None
 
 
 def predict_held_out(
-    gram: Gram,
+    grams: Gram | Sequence[Gram],
     feature_ids: np.ndarray,
     responses: np.ndarray,
     response_ids: np.ndarray,
@@ -46,10 +52,10 @@ def predict_held_out(
 
     Parameters
     ----------
-    gram : Gram
-        Of n stimuli's features.
+    grams : Gram or sequence of Gram
+        Of n stimuli's features; several, with the same rows, for mappings from several feature spaces.
     feature_ids : ndarray (n,)
-        Stimulus id of each row of `gram`.
+        Stimulus id of each row of `grams`.
     responses : ndarray (n, q)
     response_ids : ndarray (n,)
         Stimulus id of each row of `responses`.
@@ -68,19 +74,28 @@ def predict_held_out(
         If features and responses are of different stimuli, or a stimulus stands twice on one side.
     """
     check_same_stimuli(feature_ids, response_ids)
-    feature_rows, response_rows = pd.Index(feature_ids), pd.Index(response_ids)
-    for split in splits:
-        train, test = feature_rows.get_indexer(split.train), feature_rows.get_indexer(split.test)
-        train_rows = response_rows.get_indexer(split.train)
-        fitted = mapping.fit(
-            gram.values[np.ix_(train, train)],
-            responses[train_rows],
-            gram.resolution,
-            None if strata is None else strata[train_rows],
+    spaces = [grams] if isinstance(grams, Gram) else list(grams)
+    rows = pd.Index(feature_ids)
+    order = pd.Index(response_ids).get_indexer(feature_ids)  # responses in the features' order
+    predicted = mapping.predict_splits(
+        [gram.values for gram in spaces],
+        responses[order],
+        [SplitRows(rows.get_indexer(split.train), rows.get_indexer(split.test)) for split in splits],
+        max(gram.resolution for gram in spaces),
+        None if strata is None else strata[order],
+    )
+    for split, result in zip(splits, predicted, strict=True):
+        measured = responses[pd.Index(response_ids).get_indexer(split.test)]
+        yield SplitResult(
+            split.test,
+            measured,
+            result.predictions,
+            result.lambdas,
+            result.at_edge,
+            result.notes,
+            result.choice,
+            result.weights,
         )
-        predictions = fitted.predict(gram.values[np.ix_(test, train)])
-        measured = responses[response_rows.get_indexer(split.test)]
-        yield SplitResult(split.test, measured, predictions, fitted.lambdas, fitted.at_edge, fitted.notes)
 
 
 def check_same_stimuli(feature_ids: np.ndarray, response_ids: np.ndarray) -> None:

@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, check_X_y
 
+from itprobe.metrics.dual import DualSolution
 from itprobe.metrics.pcr import PcrMapping
 from itprobe.metrics.pls import PlsMapping
-from itprobe.metrics.ridge import RidgeMapping, RidgeSolution
+from itprobe.metrics.ridge import RidgeMapping
 
 
 class _GramEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -36,7 +37,7 @@ class _GramEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._features = features - self._origin
         return self._features @ self._features.T, responses
 
-    def _keep(self, solution: RidgeSolution) -> None:
+    def _keep(self, solution: DualSolution) -> None:
         self._solution = solution
         self.dual_coef_ = self._shaped(solution.dual)
         self.intercept_ = self._shaped(solution.intercept)

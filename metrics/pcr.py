@@ -13,135 +13,26 @@ within each inner fold. The held-out stimuli of the split take part in neither.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from itprobe.errors import InputError
-from itprobe.metrics.ridge import (
+from itprobe.metrics.dual import DualSolution, solve_ridge
+from itprobe.metrics.held_out_errors import held_out_errors
+from itprobe.metrics.inner_folds import inner_folds
+from itprobe.metrics.lambda_search import (
     LambdaChoice,
-    RidgeSolution,
-    Spectrum,
-    centred_spectrum,
-    choose_automatically,
-    choose_from_grid,
-    solve_ridge,
+    frame_of_spectrum,
+    run_search,
+    search_automatically,
+    search_grid,
 )
-
-FOLD_SEED = 0
-"""Seed of the inner folds' shuffling: the same stimuli always fall into the same folds."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """An inner fold's scores and their own principal axes, along which ridge is diagonal.
-
-    Attributes
-    ----------
-    train, held_out : ndarray of int
-        Rows of the training stimuli.
-    scores : ndarray (n_train, k)
-        Of the rows to train on, about their mean.
-    axes : ndarray (k, d)
-        Orthonormal columns: directions of the principal axes of `scores`.
-    eigenvalues : ndarray (d,)
-        Sum of squares of `scores` along each axis.
-    held_out_loadings : ndarray (n_held_out, d)
-        Held-out scores along the axes, about the same mean.
-    """
-
-    train: np.ndarray
-    held_out: np.ndarray
-    scores: np.ndarray
-    axes: np.ndarray
-    eigenvalues: np.ndarray
-    held_out_loadings: np.ndarray
-
-
-def inner_folds(
-    n: int, folds: int, strata: np.ndarray | None
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], str]:
-    """Shuffled folds of n training stimuli, balanced by `strata` where every stratum has `folds` members.
-
-    Returns
-    -------
-    list of (ndarray, ndarray)
-        Rows to train on and rows held out.
-    str
-        Why the folds are not balanced although strata were given; else empty.
-    """
-    folds = min(folds, n)
-    rarest = 0 if strata is None else int(np.unique(strata, return_counts=True)[1].min())
-    if strata is not None and rarest >= folds:
-        codes = np.unique(strata, return_inverse=True)[1]
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=FOLD_SEED)
-        return list(splitter.split(np.zeros(n), codes)), ""
-    note = (
-        "" if strata is None else f"inner folds not stratified: the rarest of the strata has {rarest} stimuli"
-    )
-    return list(KFold(folds, shuffle=True, random_state=FOLD_SEED).split(np.zeros(n))), note
-
-
-def solve_fold(scores: np.ndarray, train: np.ndarray, held_out: np.ndarray, floor: float) -> Fold:
-    """Turn one inner fold to its principal axes by one eigendecomposition on its smaller side.
-
-    Parameters
-    ----------
-    scores : ndarray (n, k)
-    train, held_out : ndarray of int
-    floor : float
-        Eigenvalues up to this are rounding; their axes are left out.
-    """
-    mean = scores[train].mean(axis=0)
-    rows, held_out_rows = scores[train] - mean, scores[held_out] - mean
-    if rows.shape[1] <= len(rows):
-        eigenvalues, axes = np.linalg.eigh(rows.T @ rows)
-        kept = eigenvalues > floor
-        axes, eigenvalues = axes[:, kept], eigenvalues[kept]
-    else:
-        eigenvalues, vectors = np.linalg.eigh(rows @ rows.T)
-        kept = eigenvalues > floor
-        eigenvalues = eigenvalues[kept]
-        axes = rows.T @ (vectors[:, kept] / np.sqrt(eigenvalues))
-    return Fold(train, held_out, rows, axes, eigenvalues, held_out_rows @ axes)
-
-
-def k_fold_errors(folds: list[Fold], responses: np.ndarray, lambdas: np.ndarray) -> np.ndarray:
-    """Mean squared held-out error for each lambda and neuroid, averaged over the folds.
-
-    Parameters
-    ----------
-    folds : list of Fold
-    responses : ndarray (n, q)
-    lambdas : ndarray (L,)
-        Positive; infinity stands for the mean predictor.
-
-    Returns
-    -------
-    ndarray (L, q)
-        As scikit-learn's ``GridSearchCV`` with ``scoring="neg_mean_squared_error"``: every fold has
-        the same weight.
-    """
-    errors = np.zeros((len(lambdas), responses.shape[1]))
-    for fold in folds:
-        mean = responses[fold.train].mean(axis=0)
-        products = fold.axes.T @ (fold.scores.T @ (responses[fold.train] - mean))
-        held_out = responses[fold.held_out] - mean
-        for index, value in enumerate(lambdas):
-            coefficients = products / (fold.eigenvalues[:, None] + value)
-            errors[index] += np.mean((held_out - fold.held_out_loadings @ coefficients) ** 2, axis=0)
-    return errors / len(folds)
-
-
-def leading_components(spectrum: Spectrum, k: int) -> Spectrum:
-    """The k leading components of a training kernel, or as many as are above rounding."""
-    k = min(k, int(np.sum(spectrum.eigenvalues > spectrum.floor)))
-    return Spectrum(spectrum.vectors[:, :k], spectrum.eigenvalues[:k], spectrum.floor)
+from itprobe.metrics.mapping import FittedPerSplit
+from itprobe.metrics.spectrum import centred_spectrum
 
 
 @dataclass(frozen=True)
-class PcrMapping:
+class PcrMapping(FittedPerSplit):
     """Ridge on the principal components of the training stimuli's features; lambda by k-fold.
 
     Parameters
@@ -191,17 +82,15 @@ class PcrMapping:
         strata: np.ndarray | None = None,
     ) -> "FittedPcr":
         """Fit on training stimuli: kernel (n, n), responses (n, q), labels to balance inner folds by (n,)."""
-        n = len(kernel)
-        spectrum = leading_components(centred_spectrum(kernel, resolution), self.n_components)
-        scores = spectrum.vectors * np.sqrt(spectrum.eigenvalues)
-        rows, note = inner_folds(n, self.folds, strata)
-        errors_of = partial(k_fold_errors, [solve_fold(scores, *fold, spectrum.floor) for fold in rows])
+        n, q = responses.shape
+        spectrum = centred_spectrum(kernel, resolution).leading(self.n_components)
+        folds, note = inner_folds(n, self.folds, strata)
+        errors_of = held_out_errors(spectrum, responses, [held_out for _, held_out in folds])
         if self.lambdas is None:
-            choice = choose_automatically(spectrum, responses, self.per_neuroid, errors_of)
+            search = search_automatically(q, frame_of_spectrum(spectrum), self.per_neuroid)
         else:
-            choice = choose_from_grid(
-                spectrum, responses, np.array(self.lambdas), self.per_neuroid, errors_of
-            )
+            search = search_grid(q, np.array(self.lambdas), self.per_neuroid)
+        choice = run_search(search, errors_of)
         notes = [note] if note else []
         found = len(spectrum.eigenvalues)
         if found < self.n_components:
@@ -216,7 +105,7 @@ class PcrMapping:
 class FittedPcr:
     """A ridge solution on `n_components` components, with the choice of lambda behind it."""
 
-    solution: RidgeSolution
+    solution: DualSolution
     choice: LambdaChoice
     n_components: int
     notes: list[str]

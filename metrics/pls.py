@@ -20,7 +20,9 @@ import numpy as np
 from scipy.linalg import eigh, qr, solve_triangular
 
 from itprobe.errors import InputError
-from itprobe.metrics.ridge import RidgeSolution
+from itprobe.metrics.dual import DualSolution
+from itprobe.metrics.lambda_search import LambdaChoice
+from itprobe.metrics.mapping import FittedPerSplit
 
 EXPLAINED = 1e-12
 """Responses whose residual is smaller than this, relative to where they started, are explained."""
@@ -114,7 +116,7 @@ def _orthogonal(vector: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class PlsMapping:
+class PlsMapping(FittedPerSplit):
     """Partial least squares regression, features and responses centred but not scaled.
 
     Parameters
@@ -151,7 +153,7 @@ class PlsMapping:
         components = pls_components(kernel, responses, self.n_components, resolution)
         dual = components.dual @ (components.scores.T @ responses)
         intercept = (responses - kernel @ dual).mean(axis=0)
-        solution = RidgeSolution(dual, intercept, np.full(responses.shape[1], np.nan))
+        solution = DualSolution(dual, intercept, np.full(responses.shape[1], np.nan))
         found = components.scores.shape[1]
         notes = []
         if components.exhausted:
@@ -166,7 +168,7 @@ class PlsMapping:
 class FittedPls:
     """A solution on `n_components` components."""
 
-    solution: RidgeSolution
+    solution: DualSolution
     n_components: int
     notes: list[str]
 
@@ -179,6 +181,11 @@ class FittedPls:
     def at_edge(self) -> np.ndarray:
         """False (q,): there is no penalty."""
         return np.zeros(len(self.solution.lambdas), dtype=bool)
+
+    @property
+    def choice(self) -> LambdaChoice | None:
+        """None: nothing is chosen."""
+        return None
 
     def predict(self, kernel: np.ndarray) -> np.ndarray:
         """Predict responses (m, q) from the kernel between m stimuli and the training ones (m, n)."""

@@ -12,7 +12,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from itprobe.errors import InputError
 from itprobe.metrics import gram_matrix
 from itprobe.metrics.estimators import GramPCR, GramRidgeCV
-from itprobe.metrics.pcr import FOLD_SEED, PcrMapping
+from itprobe.metrics.inner_folds import FOLD_SEED
+from itprobe.metrics.pcr import PcrMapping
 
 SHAPES = [(60, 7), (60, 40), (60, 59), (60, 60), (60, 400)]
 OBJECTS = np.arange(60) % 6

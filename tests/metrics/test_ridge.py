@@ -8,7 +8,9 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from itprobe.metrics import GramRidgeCV, RidgeMapping, gram_matrix
-from itprobe.metrics.ridge import centred_spectrum, choose_automatically, leave_one_out_errors
+from itprobe.metrics.held_out_errors import held_out_errors, leave_one_out_errors
+from itprobe.metrics.lambda_search import frame_of_kernel, run_search, search_automatically
+from itprobe.metrics.spectrum import centred_spectrum
 
 SHAPES = [(60, 7), (60, 59), (60, 60), (60, 400)]
 
@@ -96,7 +98,7 @@ def test_automatic_grid_finds_what_a_wide_grid_finds():
     x = awkward_features(60, 400)
     y = responses_from(x, q=8)
     fitted = GramRidgeCV().fit(x, y)
-    mean_eigenvalue = centred_spectrum(x @ x.T).eigenvalues.mean()
+    mean_eigenvalue = centred_spectrum(x @ x.T).eigenvalues.mean()  # where the automatic grid lies
     wide = mean_eigenvalue * 10.0 ** (np.arange(-24, 25) / 3)
     theirs = RidgeCV(wide, alpha_per_target=True).fit(x, y)
     finite = np.isfinite(fitted.alpha_)
@@ -104,12 +106,17 @@ def test_automatic_grid_finds_what_a_wide_grid_finds():
     assert finite.any()
 
 
+def choose(kernel, responses):
+    search = search_automatically(responses.shape[1], frame_of_kernel(kernel))
+    return run_search(search, held_out_errors(centred_spectrum(kernel), responses))
+
+
 def test_grid_grows_to_small_lambdas_and_flags_the_edge():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 5))
     noiseless = x @ rng.normal(size=(5, 1))  # fewer features than stimuli, no noise
     spectrum = centred_spectrum(x @ x.T)
-    choice = choose_automatically(spectrum, np.hstack([noiseless, rng.normal(size=(40, 1))]))
+    choice = choose(x @ x.T, np.hstack([noiseless, rng.normal(size=(40, 1))]))
     assert choice.grid[0] < 1e-6 * spectrum.eigenvalues.mean()
     assert choice.at_edge.tolist() == [True, False]
 
@@ -117,10 +124,10 @@ def test_grid_grows_to_small_lambdas_and_flags_the_edge():
 def test_unpredictable_neuroid_gets_the_mean():
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(50, 300)), rng.normal(size=(50, 200))
-    choice = choose_automatically(centred_spectrum(x @ x.T), y)
+    choice = choose(x @ x.T, y)
     assert np.isinf(choice.lambdas).any()
     assert not choice.at_edge[np.isinf(choice.lambdas)].any()
-    constant = choose_automatically(centred_spectrum(np.ones((50, 50))), y)
+    constant = choose(np.ones((50, 50)), y)
     assert np.isinf(constant.lambdas).all()
 
 

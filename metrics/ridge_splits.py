@@ -1,0 +1,239 @@
+"""Ridge for many splits from one eigendecomposition of all stimuli's Gram matrix.
+
+With Q(λ) the inverse of K + λ on the space orthogonal to ones, over all stimuli, the solution of a split
+with training rows T and test rows F is a Schur complement of it. For the training responses y_T:
+
+    ŷ_F = -Q_FF⁻¹ Q_FT y_T                      predictions, intercept included
+    P   = Q_TT - Q_TF Q_FF⁻¹ Q_FT               what Q would be without the test stimuli
+    α   = P y_T = (Q y)_T - Q_TF Q_FF⁻¹ (Q y)_F      whatever stands in y_F: it cancels
+    r_i = α_i / P_ii                            nested leave-one-out residuals
+
+(the inverse of a block of an inverse). So a lambda costs one symmetric product of n x n matrices for all
+splits and neuroids together, and little per split. Predictions are computed from y_T alone.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from scipy.linalg import blas, cho_factor, cho_solve, cholesky, solve_triangular
+
+from itprobe.metrics.dual import ridge_dual
+from itprobe.metrics.held_out_errors import held_out_errors, mean_predictor_errors
+from itprobe.metrics.lambda_search import Frame, LambdaChoice, LambdaSearch, Wanted, run_search
+from itprobe.metrics.mapping import Prediction, SplitRows
+from itprobe.metrics.spectrum import Spectrum, thin_spectrum
+
+SMALLEST = 1e-8
+"""Lambdas below this multiple of the largest eigenvalue lose too much to cancellation in the complement."""
+
+DECOMPOSITION = 12.0
+"""Cost of an eigendecomposition with vectors in units of n³ multiply-adds of a matrix product, measured."""
+
+_BLOCK = 256
+
+EXPECTED_LAMBDAS = 20
+"""How many lambdas a search is taken to ask for when the cost is estimated."""
+
+
+class LambdaRule(Protocol):
+    """How lambdas are searched and judged."""
+
+    per_neuroid: bool
+
+    def search(self, q: int, frame: Frame) -> LambdaSearch:
+        """Search for the lambdas of q neuroids."""
+        ...
+
+    def inner_folds(self, strata: np.ndarray | None, n: int) -> tuple[list[np.ndarray] | None, str]:
+        """Rows held out together among n training stimuli (None: one by one), and a note on them."""
+        ...
+
+
+def one_decomposition_is_cheaper(n: int, q: int, splits: Sequence[SplitRows]) -> bool:
+    """Estimate whether n stimuli and q neuroids are better decomposed once than split by split."""
+    apart = together = 0.0
+    for split in splits:
+        m, f = len(split.train), len(split.test)
+        apart += DECOMPOSITION * m**3 + EXPECTED_LAMBDAS * m**2 * q
+        together += EXPECTED_LAMBDAS * (f**2 * m / 2 + 2 * f * m * q)
+    together += DECOMPOSITION * n**3 + EXPECTED_LAMBDAS * (0.6 * n**3 + n**2 * q)
+    return together < apart
+
+
+def predict_together(
+    rule: LambdaRule,
+    spectrum: Spectrum,
+    responses: np.ndarray,
+    splits: Sequence[SplitRows],
+    strata: np.ndarray | None,
+    frame: Frame,
+    predict_apart: Callable[[SplitRows], Prediction],
+) -> Iterator[Prediction]:
+    """Predict every split's test stimuli from the spectrum of all stimuli.
+
+    Parameters
+    ----------
+    rule : LambdaRule
+    spectrum : Spectrum
+        Of all n stimuli, all directions.
+    responses : ndarray (n, q)
+    splits : sequence of SplitRows
+    strata : ndarray (n,), optional
+        Labels that inner folds are balanced by.
+    frame : Frame
+        Where automatic grids lie; the same for all splits, so that they ask for the same lambdas.
+    predict_apart : callable
+        Serves a split whose search asks for a lambda too small for the complement.
+    """
+    smallest = SMALLEST * (spectrum.eigenvalues[0] if len(spectrum.eigenvalues) else 0)
+    states = [_Split(rule, responses, split, strata, frame, smallest) for split in splits]
+    loadings = spectrum.vectors.T @ responses
+    while asking := [state for state in states if state.asks]:
+        for value in sorted({float(value) for state in asking for value in state.lambdas}):
+            inverse = 1 / (spectrum.eigenvalues + value)
+            resolvent = _resolvent(spectrum, inverse)
+            dual = spectrum.vectors @ (loadings * inverse[:, None])
+            for state in asking:
+                if value in state.lambdas:
+                    state.judge(value, resolvent, dual)
+        for state in asking:
+            state.advance()
+    for state in states:
+        yield predict_apart(state.rows) if state.abandoned else state.prediction()
+
+
+def predict_from_few_features(
+    rule: LambdaRule,
+    spectrum: Spectrum,
+    responses: np.ndarray,
+    splits: Sequence[SplitRows],
+    strata: np.ndarray | None,
+    frame: Frame,
+) -> Iterator[Prediction]:
+    """Predict split by split from the principal components of all stimuli, which hold all that K holds.
+
+    Cheap where their number is small; a rotation of the features says nothing of the responses.
+    Parameters as in `predict_together`.
+    """
+    components = spectrum.leading(len(spectrum.eigenvalues))
+    features = components.vectors * np.sqrt(components.eigenvalues)
+    for split in splits:
+        y, x = responses[split.train], features[split.train]
+        thin = thin_spectrum(x, spectrum.floor)
+        folds, note = rule.inner_folds(None if strata is None else strata[split.train], len(y))
+        choice = run_search(rule.search(y.shape[1], frame), held_out_errors(thin, y, folds))
+        weights = (x - x.mean(axis=0)).T @ ridge_dual(thin, y, choice.lambdas)
+        predictions = (features[split.test] - x.mean(axis=0)) @ weights + y.mean(axis=0)
+        yield Prediction(predictions, choice.lambdas, choice.at_edge, [note] if note else [], choice)
+
+
+def _resolvent(spectrum: Spectrum, inverse: np.ndarray) -> np.ndarray:
+    """Q of a lambda, (n, n), from the inverses of eigenvalues + lambda."""
+    matrix = blas.dsyrk(1.0, (spectrum.vectors * np.sqrt(inverse)).T, trans=1)
+    for start in range(0, len(matrix), _BLOCK):  # BLAS fills the upper triangle only
+        rows = slice(start, start + _BLOCK)
+        matrix[rows, :start] = matrix[:start, rows].T
+        corner = matrix[rows, rows]
+        matrix[rows, rows] = np.triu(corner) + np.triu(corner, 1).T
+    return matrix
+
+
+class _Split:
+    """One split on its way through a search for its lambdas.
+
+    Attributes
+    ----------
+    rows : SplitRows
+    lambdas : set of float
+        Finite lambdas whose errors the search asks for now.
+    abandoned : bool
+        It asked for a lambda below the smallest.
+    """
+
+    def __init__(
+        self,
+        rule: LambdaRule,
+        responses: np.ndarray,
+        rows: SplitRows,
+        strata: np.ndarray | None,
+        frame: Frame,
+        smallest: float,
+    ) -> None:
+        self.rows = rows
+        self._smallest = smallest
+        self._shared = not rule.per_neuroid
+        self._responses = responses[rows.train]
+        self._mean = self._responses.mean(axis=0)
+        within = None if strata is None else strata[rows.train]
+        self._folds, note = rule.inner_folds(within, len(rows.train))
+        self._notes = [note] if note else []
+        q = responses.shape[1]
+        self._best = np.full((2, q), np.inf)  # error, lambda
+        self._predictions = np.tile(self._mean, (len(rows.test), 1))
+        self._choice: LambdaChoice | None = None
+        self._search = rule.search(q, frame)
+        self._ask(next(self._search))
+
+    @property
+    def asks(self) -> bool:
+        """Whether the search goes on."""
+        return self._choice is None and not self.abandoned
+
+    def _ask(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._errors: dict[float, np.ndarray] = {}
+        self.lambdas = {float(value) for value in wanted[0] if np.isfinite(value)}
+        self.abandoned = min(self.lambdas, default=np.inf) < self._smallest
+
+    def advance(self) -> None:
+        """Send the search what it asked for."""
+        lambdas, columns = self._wanted
+        if np.isinf(lambdas).any():
+            self._errors[np.inf] = mean_predictor_errors(self._responses[:, columns], self._folds)
+        try:
+            self._ask(self._search.send(np.array([self._errors[float(value)] for value in lambdas])))
+        except StopIteration as stop:
+            self._choice = stop.value
+
+    def judge(self, value: float, resolvent: np.ndarray, dual: np.ndarray) -> None:
+        """Compute held-out errors and predictions of a lambda from Q (n, n) and Q y (n, q)."""
+        train, test = self.rows.train, self.rows.test
+        of_test = resolvent.T[test]  # symmetric, and its columns are contiguous
+        factor = cholesky(of_test[:, test], lower=True, check_finite=False)
+        across = of_test[:, train]
+        reduced = solve_triangular(factor, across, lower=True, check_finite=False)
+        alpha = dual[train] - reduced.T @ solve_triangular(factor, dual[test], lower=True, check_finite=False)
+        errors = self._held_out(resolvent, reduced, alpha[:, self._wanted[1]])
+        self._errors[value] = errors
+        predicted = -cho_solve((factor, True), across @ (self._responses - self._mean), check_finite=False)
+        self._keep_if_better(value, errors, predicted + self._mean)
+
+    def _held_out(self, resolvent: np.ndarray, reduced: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """Mean squared held-out errors from ``reduced``, which is L⁻¹ Q_FT for Q_FF = L Lᵀ."""
+        train = self.rows.train
+        if self._folds is None:
+            diagonal = resolvent.diagonal()[train] - np.einsum("ij,ij->j", reduced, reduced)
+            return np.mean((alpha / diagonal[:, None]) ** 2, axis=0)
+        errors = np.zeros(alpha.shape[1])
+        for fold in self._folds:
+            block = resolvent[np.ix_(train[fold], train[fold])] - reduced[:, fold].T @ reduced[:, fold]
+            residuals = cho_solve(cho_factor(block, check_finite=False), alpha[fold], check_finite=False)
+            errors += np.mean(residuals**2, axis=0) / len(self._folds)
+        return errors
+
+    def _keep_if_better(self, value: float, errors: np.ndarray, predictions: np.ndarray) -> None:
+        columns = self._wanted[1]
+        judged = np.full(len(columns), errors.mean()) if self._shared else errors
+        error, smallest = self._best[:, columns]
+        better = columns[(judged < error) | ((judged == error) & (value < smallest))]
+        self._best[0, columns] = np.minimum(judged, error)
+        self._best[1, better] = value
+        self._predictions[:, better] = predictions[:, better]
+
+    def prediction(self) -> Prediction:
+        """What came out of a search that ended."""
+        assert self._choice is not None
+        lambdas = self._choice.lambdas
+        predictions = np.where(np.isinf(lambdas), self._mean, self._predictions)
+        return Prediction(predictions, lambdas, self._choice.at_edge, self._notes, self._choice)
