@@ -4,15 +4,19 @@ import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import time
 
 import numpy as np
 import xarray as xr
 
+from itprobe.errors import InputError
 from itprobe.files import atomic_file, cache_home, sha256_values
 from itprobe.metrics.gram import Gram
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when Gram matrices are computed or stored in another way: older files are then not found."""
+
+_ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class GramKey:
         Digest of stimulus ids and images.
     code : str
         Packages and versions that computed the features, and the kind of device.
+    precision : str
+        Of the forward pass.
+    dtype : str
+        Type that features were kept in before their products were computed.
     """
 
     features: str
@@ -38,6 +46,8 @@ class GramKey:
     preprocessing: str
     stimuli: str
     code: str
+    precision: str = "full"
+    dtype: str = "float32"
 
     @property
     def digest(self) -> str:
@@ -82,7 +92,13 @@ class GramStore:
         return gram, ids
 
     def save(self, key: GramKey, gram: Gram, stimulus_ids: np.ndarray) -> None:
-        """Store a Gram matrix; the file appears whole or not at all."""
+        """Store a Gram matrix; the file appears whole or not at all.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be written, or its disk is full.
+        """
         upper = np.triu_indices(len(gram.values))
         dataset = xr.Dataset(
             {
@@ -100,18 +116,27 @@ class GramStore:
             },
         )
         with atomic_file(self._path(key)) as temporary:
-            dataset.to_netcdf(temporary, engine="netcdf4")
+            try:
+                dataset.to_netcdf(temporary, engine="netcdf4")
+            except (OSError, RuntimeError) as error:  # netCDF tells of a full disk by either
+                raise InputError(f"cannot write in {self.folder}: {error}; is the disk full?") from error
 
     def sizes(self) -> list[int]:
         """Bytes of each stored file."""
-        return [path.stat().st_size for path in self.folder.glob("*.nc")]
+        return [path.stat().st_size for path in self._whole_files()]
 
     def clear(self) -> int:
-        """Remove all stored files; returns how many."""
-        paths = list(self.folder.glob("*.nc"))
-        for path in paths:
+        """Remove all stored files, and what killed processes left half-written; returns how many were stored."""
+        paths = self._whole_files()
+        # Another process may be writing: taking its file away would make it fail.
+        long_ago = time() - _ABANDONED_SECONDS
+        abandoned = [path for path in self.folder.glob(".*.nc") if path.stat().st_mtime < long_ago]
+        for path in paths + abandoned:
             path.unlink(missing_ok=True)
         return len(paths)
+
+    def _whole_files(self) -> list[Path]:
+        return [path for path in self.folder.glob("*.nc") if not path.name.startswith(".")]
 
 
 def _unpack(dataset: xr.Dataset) -> tuple[Gram, np.ndarray]:

@@ -5,6 +5,7 @@ from itprobe.models.candidate import Candidate, NetworkCandidate
 from itprobe.models.identifiers import CandidateId, LayerName, parse_candidate, parse_layer
 from itprobe.models.preprocessing import Preprocessing
 from itprobe.models.registry import CANDIDATES, Listing, list_candidates, load_candidate
+from itprobe.models.stream import Precision
 
 __all__ = [
     "CANDIDATES",
@@ -14,6 +15,7 @@ __all__ = [
     "LayerName",
     "Listing",
     "NetworkCandidate",
+    "Precision",
     "Preprocessing",
     "list_candidates",
     "load_candidate",

@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,14 @@ from PIL import Image
 from torch import nn
 
 from itprobe.errors import InputError
+from itprobe.models.identifiers import parse_layer
 from itprobe.models.layers import TracedModule, all_layers, block_layers, check_traced_layer, trace
 from itprobe.models.preprocessing import Preprocessing
 from itprobe.models.stream import (
     PREPARES,
+    Precision,
     check_finite,
+    check_precision,
     choose_device,
     image_batches,
     image_paths,
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
     from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 
 Track = Literal["frozen", "control"]
-Batch = tuple[slice, dict[str, np.ndarray]]
+Features = np.ndarray | torch.Tensor
+Batch = tuple[slice, dict[str, Features]]
 
 
 class Candidate(ABC):
@@ -105,11 +109,11 @@ class Candidate(ABC):
     def _batches(
         self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int
     ) -> Iterator[Batch]:
-        """Features (b, p) float32 of checked layers."""
+        """Features (b, p) float32 of checked layers, on whatever device they were computed."""
 
     def stream(
         self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int | None = None
-    ) -> Iterator[Batch]:
+    ) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
         """Features of several layers, batch by batch, from one pass over the stimuli.
 
         Parameters
@@ -134,6 +138,32 @@ class Candidate(ABC):
             If a layer is unknown, an image cannot be read, features are NaN or infinite, their number
             changes between batches, or a user's own code fails.
         """
+        for rows, features in self._checked(stimulus_set, layers, batch_size):
+            yield rows, {name: as_array(values) for name, values in features.items()}
+
+    def stream_tensors(
+        self,
+        stimulus_set: "StimulusSet",
+        layers: Sequence[str],
+        batch_size: int | None = None,
+        first_row: int = 0,
+    ) -> Generator[tuple[slice, dict[str, torch.Tensor]], None, None]:
+        """As `stream`, but tensors on the device that computed them, from `first_row` on.
+
+        Parameters
+        ----------
+        first_row : int
+            Rows before it are left out; other than 0 only where features of an image depend on that
+            image alone (`preprocessing` is not None).
+        """
+        part = stimulus_set.iloc[first_row:] if first_row else stimulus_set
+        for rows, features in self._checked(part, layers, batch_size):
+            shifted = slice(rows.start + first_row, rows.stop + first_row)
+            yield shifted, {name: torch.as_tensor(values) for name, values in features.items()}
+
+    def _checked(
+        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int | None
+    ) -> Iterator[Batch]:
         names = list(dict.fromkeys(layers))
         if not names:
             raise InputError(f"no layer of {self.identifier} was asked for; name one, or 'all'")
@@ -151,14 +181,19 @@ class Candidate(ABC):
                 yield rows, features
                 bar.update(rows.stop - rows.start)
 
-    def _check_batch(self, name: str, values: np.ndarray, ids: np.ndarray, widths: dict[str, int]) -> None:
+    def _check_batch(self, name: str, values: Features, ids: np.ndarray, widths: dict[str, int]) -> None:
         width = widths.setdefault(name, values.shape[1])
         if values.shape != (len(ids), width):
             raise InputError(
-                f"layer {name!r} of {self.identifier} gives {values.shape} features for {len(ids)} stimuli "
+                f"layer {name!r} of {self.identifier} gives {tuple(values.shape)} features for {len(ids)} stimuli "
                 f"where earlier batches had {width} per stimulus; choose a layer of fixed size"
             )
         check_finite(values, name, self.identifier, ids)
+
+
+def as_array(values: Features) -> np.ndarray:
+    """Features as an array in memory; one that lies there already is not copied."""
+    return values.cpu().numpy() if isinstance(values, torch.Tensor) else values
 
 
 class NetworkCandidate(Candidate):
@@ -179,6 +214,9 @@ class NetworkCandidate(Candidate):
     weights_kind : {"trained", "random", "unknown"}
     neighbours : callable, optional
         Gives a context in which the modules are present that a user's file imported.
+    precision : {"full", "tf32", "bf16"}
+        Of the forward pass: float32 without tf32, float32 with tf32 (cuda alone), or bfloat16 where
+        torch's autocast takes it (cpu, cuda). Features are float32 copies in any case.
     """
 
     preprocessing: Preprocessing
@@ -193,9 +231,11 @@ class NetworkCandidate(Candidate):
         code: str | None = None,
         weights_kind: WeightsKind = "unknown",
         neighbours: Callable[[], AbstractContextManager[None]] = nullcontext,
+        precision: Precision = "full",
     ) -> None:
         super().__init__(identifier, "frozen", weights_sha256, preprocessing, code, weights_kind)
         self.device = choose_device(device) if isinstance(device, str) else device
+        self.precision = precision
         self._neighbours = neighbours
         with user_code(f"{identifier}: moving the network to {self.device}", "choose another device"):
             self.module = module.float().eval().to(self.device)
@@ -203,6 +243,16 @@ class NetworkCandidate(Candidate):
         # the time goes into page faults (efficientnet_lite0, two cores: 9-14 ms an image in batches of 4,
         # 50 ms in batches of 64).
         self.batch_size = 4 if self.device.type == "cpu" else 64
+
+    @property
+    def precision(self) -> Precision:
+        """Of the forward pass; setting one that the device lacks raises `InputError`."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: Precision) -> None:
+        check_precision(precision, self.device)
+        self._precision = precision
 
     @cached_property
     def traced(self) -> dict[str, TracedModule]:
@@ -241,14 +291,21 @@ class NetworkCandidate(Candidate):
     ) -> Iterator[Batch]:
         self.module.eval()
         ids = stimulus_ids(stimulus_set)
+        calls = {name: self.traced[parse_layer(name).module].calls for name in layers}
         with self._neighbours():
             for rows, images in image_batches(stimulus_set, self.preprocessing, batch_size, self.identifier):
                 first, last = str(ids[rows.start]), str(ids[rows.stop - 1])
                 step = f"{self.identifier}: the forward pass on stimuli {first!r} to {last!r}"
                 with user_code(step, "mend its forward"):
-                    outputs = recorded_forward(self.module, images.to(self.device), layers)
-                    features = {name: outputs[name].flatten(1).cpu().numpy() for name in layers}
-                yield rows, features
+                    outputs = recorded_forward(
+                        self.module, images.to(self.device), layers, calls, self.precision
+                    )
+                yield rows, {name: _host_or_device(outputs[name].flatten(1)) for name in layers}
+
+
+def _host_or_device(values: torch.Tensor) -> Features:
+    # NumPy looks for NaN in half the time that torch takes on a CPU.
+    return values.numpy() if values.device.type == "cpu" else values
 
 
 def private_copy(module: nn.Module) -> nn.Module:

@@ -7,10 +7,11 @@ from torch import nn
 
 from itprobe.errors import InputError, unknown_name
 from itprobe.models import sources
-from itprobe.models.candidate import Candidate, Track
+from itprobe.models.candidate import Candidate, NetworkCandidate, Track
 from itprobe.models.controls import MetadataCandidate, PixelsCandidate, latents, one_hot
 from itprobe.models.identifiers import CandidateId, parse_candidate
 from itprobe.models.preprocessing import Preprocessing
+from itprobe.models.stream import Precision, check_precision
 
 
 class Source(NamedTuple):
@@ -76,6 +77,7 @@ def load_candidate(
     candidate: str | CandidateId | nn.Module,
     device: str = "auto",
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+    precision: Precision = "full",
 ) -> Candidate:
     """Load a candidate by its id (a layer in it is not used here), or wrap a copy of a torch module.
 
@@ -86,12 +88,27 @@ def load_candidate(
         ``auto`` (cuda, else mps, else cpu) or a torch device.
     preprocessing : Preprocessing or dict, optional
         For a module object only; everything else brings its own.
+    precision : {"full", "tf32", "bf16"}
+        Of a network's forward pass, see `NetworkCandidate`; controls have none and take no notice.
 
     Raises
     ------
     InputError
-        If there is no such candidate (with the nearest names), or its weights cannot be had.
+        If there is no such candidate (with the nearest names), its weights cannot be had, or the device
+        does not have the precision.
     """
+    check_precision(precision)
+    loaded = _loaded(candidate, device, preprocessing)
+    if isinstance(loaded, NetworkCandidate):
+        loaded.precision = precision
+    return loaded
+
+
+def _loaded(
+    candidate: str | CandidateId | nn.Module,
+    device: str,
+    preprocessing: Preprocessing | Mapping[str, Any] | None,
+) -> Candidate:
     if isinstance(candidate, nn.Module):
         return sources.load_object(candidate, device, preprocessing)
     if preprocessing is not None:

@@ -1,12 +1,12 @@
 """Stimuli through a network in batches: images are decoded ahead, layers are copied as they come."""
 
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 
 _BATCHES_AHEAD = 2
+Precision = Literal["full", "tf32", "bf16"]
+"""Of a forward pass: float32; float32 with factors rounded to tf32; bfloat16 where torch's autocast takes it."""
+_RUNS_ON = {"full": ("cpu", "cuda", "mps"), "tf32": ("cuda",), "bf16": ("cpu", "cuda")}
 PREPARES = "it must turn an RGB image (PIL) into a tensor (channel, height, width)"
 
 
@@ -51,6 +54,18 @@ def choose_device(name: str) -> torch.device:
     if not available[kind] or (kind == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise InputError(f"device {name!r} is not available here; use --device auto or cpu")
     return device
+
+
+def check_precision(precision: str, device: torch.device | None = None) -> None:
+    """Raise `InputError` if there is no such precision of a forward pass, or not on this device."""
+    if precision not in _RUNS_ON:
+        raise unknown_name("precision", precision, get_args(Precision))
+    if device is not None and device.type not in _RUNS_ON[precision]:
+        usable = [name for name, kinds in _RUNS_ON.items() if device.type in kinds]
+        raise InputError(
+            f"precision {precision!r} needs a device of kind {' or '.join(_RUNS_ON[precision])}, "
+            f"not {device.type}; choose {' or '.join(usable)}, or another device"
+        )
 
 
 def stimulus_ids(stimulus_set: "StimulusSet") -> np.ndarray:
@@ -121,18 +136,32 @@ def image_batches(
         pool.shutdown(cancel_futures=True)
 
 
+class _EnoughError(BaseException):
+    """Every wanted layer has run; no Exception, so that no network's own handler can catch it."""
+
+
 def recorded_forward(
-    module: nn.Module, images: torch.Tensor, layers: Sequence[str]
+    module: nn.Module,
+    images: torch.Tensor,
+    layers: Sequence[str],
+    calls: Mapping[str, int] | None = None,
+    precision: Precision = "full",
 ) -> dict[str, torch.Tensor]:
     """One forward pass that copies the outputs of several layers, pooled where their names say so.
 
     A layer that runs several times is recorded at its last call. Outputs are copied inside the hook:
-    later in-place operations would change them. On a GPU, float32 stays float32 (no tf32).
+    later in-place operations would change them.
 
     Parameters
     ----------
     images : torch.Tensor
         (b, channel, height, width) on the module's device.
+    layers : sequence of str
+    calls : mapping of str to int, optional
+        How often each layer runs in a pass. The pass ends as soon as all have run so often, so that
+        what lies behind the last of them costs nothing.
+    precision : {"full", "tf32", "bf16"}
+        Where it is full, float32 stays float32 on a GPU (no tf32).
 
     Returns
     -------
@@ -145,7 +174,12 @@ def recorded_forward(
         If a layer did not run, or gave no tensor.
     """
     outputs: dict[str, torch.Tensor] = {}
-    with _hooked(module, layers, outputs), torch.inference_mode(), _full_precision(images.device):
+    with (
+        _hooked(module, layers, outputs, calls),
+        torch.inference_mode(),
+        _computing(precision, images.device),
+        suppress(_EnoughError),
+    ):
         module(images)
     skipped = [name for name in layers if name not in outputs]
     if skipped:
@@ -163,11 +197,15 @@ def copy_output(layer: LayerName, output: Any) -> torch.Tensor:
     return tensor.detach().to(torch.float32, copy=True)
 
 
-def check_finite(values: np.ndarray, layer: str, candidate: str, ids: np.ndarray) -> None:
+def check_finite(values: np.ndarray | torch.Tensor, layer: str, candidate: str, ids: np.ndarray) -> None:
     """Raise `InputError` naming layer and first stimulus if (b, p) `values` hold NaN or infinity."""
-    if np.isfinite(values).all():
+    if isinstance(values, torch.Tensor):
+        finite = torch.isfinite(values).all(dim=1).cpu().numpy()
+    else:
+        finite = np.isfinite(values).all(axis=1)
+    if finite.all():
         return
-    bad = ids[~np.isfinite(values).all(axis=1)]
+    bad = ids[~finite]
     raise InputError(
         f"layer {layer!r} of {candidate} gives NaN or infinite activations for {len(bad)} stimuli of a "
         f"batch, first {str(bad[0])!r}; check the weights and the image, or choose another layer"
@@ -175,11 +213,21 @@ def check_finite(values: np.ndarray, layer: str, candidate: str, ids: np.ndarray
 
 
 @contextmanager
-def _hooked(module: nn.Module, layers: Sequence[str], outputs: dict[str, torch.Tensor]) -> Iterator[None]:
+def _hooked(
+    module: nn.Module,
+    layers: Sequence[str],
+    outputs: dict[str, torch.Tensor],
+    calls: Mapping[str, int] | None,
+) -> Iterator[None]:
     modules = dict(module.named_modules())
+    remaining = Counter(calls)
 
     def keep(layer: LayerName, output: Any) -> None:
         outputs[str(layer)] = copy_output(layer, output)
+        if calls is not None:
+            remaining[str(layer)] -= 1
+            if max(remaining.values()) <= 0:
+                raise _EnoughError
 
     handles = [
         modules[layer.module].register_forward_hook(
@@ -194,10 +242,33 @@ def _hooked(module: nn.Module, layers: Sequence[str], outputs: dict[str, torch.T
             handle.remove()
 
 
-def _full_precision(device: torch.device) -> Any:
-    if device.type != "cuda":
-        return nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+@contextmanager
+def _computing(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Compute in a precision, whatever torch's switches stand at."""
+    with ExitStack() as stack:
+        if precision == "bf16":
+            stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
+        if device.type == "cuda":
+            tf32 = precision == "tf32"
+            stack.enter_context(
+                torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
+            )
+            stack.enter_context(_matrix_products(tf32))
+        yield
+
+
+@contextmanager
+def _matrix_products(tf32: bool) -> Iterator[None]:
+    # From torch 2.9 on, the older switch raises where somebody has used the newer one.
+    matmul = torch.backends.cuda.matmul
+    newer = hasattr(matmul, "fp32_precision")
+    switch, value = ("fp32_precision", "tf32" if tf32 else "ieee") if newer else ("allow_tf32", tf32)
+    before = getattr(matmul, switch)
+    setattr(matmul, switch, value)
+    try:
+        yield
+    finally:
+        setattr(matmul, switch, before)
 
 
 def _stacked(rows: slice, futures: list[Future[torch.Tensor]], candidate: str) -> tuple[slice, torch.Tensor]:

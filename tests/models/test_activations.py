@@ -1,15 +1,37 @@
+"""Features of all stimuli: the same wherever they are kept, and nothing is left behind."""
+
+import errno
+import math
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
 
 from itprobe.errors import InputError
-from itprobe.models import load_candidate, record_activations
+from itprobe.models import activations, load_candidate, record_activations
+from itprobe.models.arena import Arena, LayerArena, power_of_two
+from itprobe.models.placement import (
+    Blocks,
+    SpillCost,
+    disk_seconds,
+    fitting,
+    image_blocks,
+    place_spilled,
+    recompute_seconds,
+)
+from itprobe.models.scratch import Scratch
 
 
 @pytest.fixture
@@ -38,10 +60,38 @@ def test_disk_and_memory_hold_the_same(network, make_stimuli, scratch):
         assert spilled.on_disk
         assert len(list(scratch.glob("*/*"))) == 3
         for layer in LAYERS:
-            assert isinstance(spilled[layer], np.memmap)
             assert spilled[layer].dtype == np.float32
             np.testing.assert_array_equal(spilled[layer], expected[layer])
+            np.testing.assert_array_equal(np.hstack(list(spilled.chunks(layer))), expected[layer])
+            spilled.release(layer)
+        assert not list(scratch.glob("*/*"))
     assert not list(scratch.iterdir())
+
+
+def test_small_layers_stay_in_memory_and_large_ones_spill(network, make_stimuli, scratch):
+    budget = 5 * 4 * (320 + 1000)
+    with record_activations(network, make_stimuli(5), LAYERS, memory_budget=budget) as kept:
+        assert kept.places == {"_blocks.12": "disk", "_blocks.15~pool1": "memory", "_fc": "memory"}
+
+
+def test_on_a_gpu_features_stay_there_where_half_of_its_memory_suffices(
+    network, make_stimuli, scratch, monkeypatch
+):
+    stimuli = make_stimuli(5)
+    with record_activations(network, stimuli, LAYERS) as kept:
+        expected = {layer: kept[layer] for layer in LAYERS}
+    total = sum(array.nbytes for array in expected.values())
+    monkeypatch.setattr(activations, "free_on_device", lambda device: 2 * total)  # the CPU plays the GPU
+    with record_activations(network, stimuli, LAYERS) as kept:
+        assert set(kept.places.values()) == {"device"}
+        for layer in LAYERS:
+            assert all(isinstance(chunk, torch.Tensor) for chunk in kept.chunks(layer))
+            np.testing.assert_array_equal(kept[layer], expected[layer])
+    with record_activations(network, stimuli, LAYERS, memory_budget=total - 1) as kept:
+        assert "device" not in kept.places.values()
+    monkeypatch.setattr(activations, "free_on_device", lambda device: 2 * total - 2)
+    with record_activations(network, stimuli, LAYERS) as kept:
+        assert set(kept.places.values()) == {"memory"}
 
 
 def test_the_folder_goes_away_when_something_fails(network, make_stimuli, scratch):
@@ -69,6 +119,54 @@ def test_a_full_disk_is_noticed_before_anything_is_written(network, make_stimuli
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite"])
+def test_a_disk_that_fills_up_leaves_nothing(network, make_stimuli, scratch, monkeypatch, call):
+    if not hasattr(os, call):
+        pytest.skip(f"this system has no {call}")
+    calls = []
+
+    def full(*arguments):
+        calls.append(arguments)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(*arguments)
+
+    original = getattr(os, call)
+    monkeypatch.setattr(os, call, full)
+    with (
+        pytest.raises(InputError, match=r"GB of disk in .*ITPROBE_SCRATCH"),
+        record_activations(network, make_stimuli(5), LAYERS, memory_budget=0),
+    ):
+        pass
+    assert not list(scratch.iterdir())
+    if Path("/proc/self/fd").is_dir():
+        opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        assert not [target for target in opened if str(scratch) in target]
+
+
+KILLED = """
+import sys
+import torch
+from itprobe.models.arena import Arena, LayerArena
+from itprobe.models.scratch import Scratch
+scratch = Scratch()
+LayerArena(Arena(4, {}, torch.device("cpu"), scratch), "layer", 1000, "float32", "disk")
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_spilled_is_removed_at_the_next_start(network, make_stimuli, scratch):
+    command = [sys.executable, "-c", KILLED]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"written\n"
+        process.send_signal(signal.SIGKILL)
+    assert [path.stat().st_size for path in scratch.glob("*/*")] == [16000]
+    with record_activations(network, make_stimuli(2), LAYERS, memory_budget=0):
+        assert len(list(scratch.iterdir())) == 1
+    assert not list(scratch.iterdir())
+
+
 def test_folders_of_killed_processes_are_removed(network, make_stimuli, scratch):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -91,3 +189,218 @@ def test_folders_of_killed_processes_are_removed(network, make_stimuli, scratch)
             "of somebody else",
         ]
     )
+
+
+def arena_of(place, n=12, limits=None, device="cpu"):
+    return Arena(n, limits or {"memory": 10**9, "device": 10**9}, torch.device(device), Scratch())
+
+
+@pytest.mark.parametrize("place", ["memory", "device", "disk"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_every_place_gives_back_what_was_written(scratch, place, dtype):
+    x = np.random.default_rng(0).normal(size=(12, 25_001)).astype(np.float32) * 1e-6
+    arena = arena_of(place)
+    layer = LayerArena(arena, "a/b", x.shape[1], dtype, place)
+    for rows in (slice(0, 5), slice(5, 10), slice(10, 12)):
+        layer.write(rows, torch.from_numpy(x[rows]) if place == "device" else x[rows])
+    chunks = list(layer.chunks())
+    assert [chunk.shape for chunk in chunks] == [(12, 12_000), (12, 12_000), (12, 1_001)]
+    assert {isinstance(chunk, torch.Tensor) for chunk in chunks} == {place == "device"}
+    got = np.hstack([np.asarray(chunk) for chunk in chunks])
+    assert (layer.dtype, got.dtype) == (dtype, np.float32)
+    # float16 has 11 binary digits, whatever the scale of the features is
+    np.testing.assert_allclose(got, x, rtol=2**-11 if dtype == "float16" else 0, atol=1e-12)
+    np.testing.assert_array_equal(layer.array(), got)
+    layer.release()
+    layer.release()
+    assert not list(scratch.glob("*/*"))
+    with pytest.raises(ValueError, match="released"):
+        next(layer.chunks())
+
+
+@pytest.mark.parametrize(
+    ("place", "limits", "ends"),
+    [
+        ("memory", {"memory": 10**9}, "memory"),
+        ("memory", {"memory": 12 * 25_001 * 2 + 10}, "disk"),
+        ("device", {"device": 10**9}, "device"),
+        ("disk", {}, "disk"),
+    ],
+)
+def test_too_large_for_float16_goes_on_in_float32(scratch, place, limits, ends):
+    x = np.random.default_rng(0).normal(size=(12, 25_001)).astype(np.float32)
+    x[0] = 0  # no scale can be taken from nothing
+    x[7, 3] = -1e6
+    layer = LayerArena(arena_of(place, limits=limits), "layer", x.shape[1], "float16", place)
+    for row in range(12):
+        layer.write(slice(row, row + 1), x[row : row + 1])
+        assert layer.dtype == ("float16" if row < 7 else "float32")
+    assert layer.place == ends
+    got = layer.array()
+    np.testing.assert_allclose(got[:7], x[:7], rtol=2**-11, atol=1e-6)
+    np.testing.assert_array_equal(got[7:], x[7:])
+    assert len(list(scratch.glob("*/*"))) == (ends == "disk")
+
+
+def test_a_disk_too_full_for_float32_tells_so(scratch, monkeypatch):
+    layer = LayerArena(arena_of("disk"), "layer", 500, "float16", "disk")
+    layer.write(slice(0, 6), np.ones((6, 500), np.float32))
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(InputError, match="too little"):
+        layer.write(slice(6, 12), np.full((6, 500), 1e6, np.float32))
+
+
+@given(st.floats(1e-45, 3e38))
+def test_the_scale_is_a_power_of_two_with_room_above(peak):
+    scale = power_of_two(peak)
+    assert math.frexp(scale)[0] == 0.5
+    if 1e-25 < peak < 1e30:
+        assert 2**10 <= peak * scale < 2**11
+
+
+def test_as_many_layers_as_possible_stay_in_memory():
+    sizes = {"a": 50, "b": 10, "c": 30}
+    assert fitting(sizes, 100) == ["b", "c", "a"]
+    assert fitting(sizes, 89) == ["b", "c"]
+    assert fitting(sizes, 9) == []
+
+
+def test_a_budget_is_split_between_images_held_and_a_batch():
+    assert image_blocks(3200, 10, 1000, 4) == Blocks(92, 4)
+    assert image_blocks(50, 10, 1000, 4) == Blocks(50, 4)
+    assert image_blocks(3200, 10, 90, 4) == Blocks(5, 2)
+    assert image_blocks(3200, 10, 20, 4) == Blocks(1, 1)
+    assert image_blocks(3200, 10, 19, 4) is None
+
+
+@given(st.integers(2, 5000), st.integers(1, 10**7), st.integers(0, 10**10), st.integers(1, 64))
+def test_what_is_held_and_met_stays_within_the_budget(n, image_bytes, budget, batch_size):
+    blocks = image_blocks(n, image_bytes, budget, batch_size)
+    assert (blocks is None) == (budget < 2 * image_bytes)
+    if blocks is not None:
+        assert 1 <= blocks.held <= n
+        assert 1 <= blocks.batch <= batch_size
+        assert (blocks.held + blocks.batch) * image_bytes <= budget
+
+
+def test_disk_or_again_is_a_matter_of_cost():
+    conv1 = SpillCost(n_bytes=10_000, seconds_per_image=0.01, n_blocks=3)
+    assert disk_seconds(conv1, 1000) == 20
+    assert recompute_seconds(conv1, 100) == 2
+    assert place_spilled({"conv1": conv1}, 100, 1000, 10**6) == {"conv1": "recompute"}
+    assert place_spilled({"conv1": conv1}, 100, 20_000, 10**6) == {"conv1": "disk"}
+    many = SpillCost(10_000, 0.01, 99)
+    assert place_spilled({"conv1": many}, 100, 1000, 10**6) == {"conv1": "disk"}
+    deep = SpillCost(10_000, 1.0, 3)
+    assert place_spilled({"deep": deep}, 100, 1000, 10**6) == {"deep": "disk"}
+
+
+def test_without_room_on_disk_layers_are_computed_again_or_nowhere():
+    deep = SpillCost(10_000, 1.0, 3)
+    assert place_spilled({"deep": deep}, 100, 1000, 9_999) == {"deep": "recompute"}
+    never = SpillCost(10_000, math.inf, 0)
+    assert place_spilled({"never": never}, 100, 1000, 9_999) == {"never": "nowhere"}
+    assert place_spilled({"never": never}, 100, 0, 10_000) == {"never": "disk"}
+    # the room goes first to what cannot be computed again, then to what saves most by it
+    deeper = SpillCost(10_000, 2.0, 3)
+    layers = {"deep": deep, "deeper": deeper, "never": never}
+    assert place_spilled(layers, 100, 1000, 20_000) == {
+        "deep": "recompute",
+        "deeper": "disk",
+        "never": "disk",
+    }
+
+
+def prefer(monkeypatch, bandwidth, free):
+    monkeypatch.setattr(Scratch, "bandwidth", lambda self: bandwidth)
+    monkeypatch.setattr(Scratch, "free", lambda self: free)
+
+
+def test_recomputed_layers_are_those_that_are_left_out_of_the_pass(
+    network, make_stimuli, scratch, monkeypatch
+):
+    stimuli = make_stimuli(9)
+    with record_activations(network, stimuli, LAYERS) as kept:
+        expected = kept["_blocks.12"]
+    prefer(monkeypatch, bandwidth=1e12, free=10)
+    budget = 4 * 9408 * 3  # holds three images of _blocks.12, and all of the others
+    with record_activations(
+        network, stimuli, LAYERS, batch_size=2, memory_budget=budget, recompute=True
+    ) as kept:
+        assert kept.places == {"_blocks.15~pool1": "memory", "_fc": "memory"}
+        (again,) = kept.recomputed.values()
+        assert again.layer == "_blocks.12"
+        for row in (0, 4):
+            parts = list(again.batches_from(row))
+            assert parts[0][0].start == row
+            np.testing.assert_allclose(
+                torch.cat([part for _, part in parts]), expected[row:], atol=1e-5, rtol=1e-5
+            )
+    assert not scratch.exists() or not list(scratch.iterdir())
+
+
+def test_neither_disk_nor_two_images_is_one_clear_line(network, make_stimuli, scratch, monkeypatch):
+    prefer(monkeypatch, bandwidth=1e12, free=10)
+    with (
+        pytest.raises(InputError, match=r"budget of .* holds no two images of layer '_fc'") as caught,
+        record_activations(network, make_stimuli(3), ["_fc"], memory_budget=7_999, recompute=True),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_what_depends_on_all_stimuli_is_never_computed_again(make_stimuli, scratch, monkeypatch):
+    prefer(monkeypatch, bandwidth=1e-9, free=10**9)
+    latents = load_candidate("latents")
+    with record_activations(latents, make_stimuli(5), ["latents"], memory_budget=0, recompute=True) as kept:
+        assert kept.places == {"latents": "disk"}
+
+
+class Late(nn.Module):
+    """NaN for one bright image, at a layer before the last."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(8)
+        self.wide = nn.Conv2d(3, 8, 1)
+
+    def forward(self, x):
+        y = self.wide(self.pool(x))
+        return torch.where(x[:, :1, :1, :1] > 2, torch.nan, 1.0) * y
+
+
+class Bad(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.late = Late()
+        self.out = nn.Flatten()
+
+    def forward(self, x):
+        return self.out(self.late(x))
+
+
+@pytest.mark.parametrize("way", ["memory", "disk", "recompute", "device"])
+def test_no_path_lets_nan_through(make_stimuli, scratch, monkeypatch, way):
+    stimuli = make_stimuli(9, side=16)
+    bad = stimuli["stimulus_id"].iloc[7]
+    for stimulus_id in stimuli["stimulus_id"]:
+        colour = (255,) * 3 if stimulus_id == bad else (0,) * 3
+        Image.new("RGB", (16, 16), colour).save(stimuli.stimulus_paths[stimulus_id])
+    candidate = load_candidate(Bad(), device="cpu")
+    if way == "device":
+        monkeypatch.setattr(activations, "free_on_device", lambda device: 10**9)
+    prefer(monkeypatch, bandwidth=1e12, free=10 if way == "recompute" else 10**9)
+    budget = {"memory": None, "device": None, "disk": 0, "recompute": 9000}[way]
+    with (
+        pytest.raises(InputError, match=f"layer 'late' of Bad.*NaN or infinite.*{bad}"),
+        record_activations(
+            candidate, stimuli, ["late"], batch_size=2, memory_budget=budget, recompute=way == "recompute"
+        ) as kept,
+    ):
+        assert way == "recompute"
+        for layer in kept.recomputed.values():
+            list(layer.batches_from(0))

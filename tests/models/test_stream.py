@@ -10,6 +10,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from itprobe.errors import InputError
 from itprobe.models import load_candidate
+from itprobe.models.stream import check_precision
 
 
 def _collect(candidate, stimuli, layers, **options):
@@ -214,3 +215,69 @@ def test_latents_are_on_one_scale(make_stimuli):
         load_candidate("latents").check_stimuli(stimuli)
     with pytest.raises(InputError, match=r"layer 'latents'.*NaN"):
         _collect(load_candidate("latents"), stimuli, ["latents"])
+
+
+class Counting(nn.Module):
+    """Runs its layers in a loop, one of them three times, and counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.often = nn.ReLU()
+        self.last = nn.Conv2d(3, 2, 1)
+        self.counts = {"often": 0, "last": 0}
+
+    def forward(self, x):
+        x = self.first(x)
+        for _ in range(3):
+            self.counts["often"] += 1
+            try:
+                x = self.often(x - 0.1)
+            except Exception:  # what ends the pass must not be caught by a network's own handler
+                x = x * 0
+        self.counts["last"] += 1
+        return self.last(x)
+
+
+@pytest.mark.parametrize(
+    ("layers", "often", "last"),
+    [(["first"], 0, 0), (["often"], 9, 0), (["often~pool4", "first"], 9, 0), (["last", "first"], 9, 3)],
+)
+def test_the_pass_ends_behind_the_last_layer_that_is_wanted(make_stimuli, layers, often, last):
+    stimuli = make_stimuli(6)
+    candidate = load_candidate(Counting(), device="cpu")
+    reference = _collect(candidate, stimuli, [*layers, "last"], batch_size=2)
+    candidate.module.counts.update(often=0, last=0)
+    features = _collect(candidate, stimuli, layers, batch_size=2)
+    for layer in layers:
+        np.testing.assert_array_equal(features[layer], reference[layer])
+    assert candidate.module.counts == {"often": often, "last": last}
+
+
+def test_tensors_from_a_row_on_are_the_stream_from_there(resnet, make_stimuli):
+    stimuli = make_stimuli(7)
+    whole = _collect(resnet, stimuli, ["layer1"])["layer1"]
+    parts = list(resnet.stream_tensors(stimuli, ["layer1"], 2, first_row=3))
+    assert [(rows.start, rows.stop) for rows, _ in parts] == [(3, 5), (5, 7)]
+    assert all(isinstance(part["layer1"], torch.Tensor) for _, part in parts)
+    joined = torch.cat([part["layer1"] for _, part in parts])
+    np.testing.assert_allclose(joined, whole[3:], atol=1e-5, rtol=1e-5)
+
+
+def test_bfloat16_is_near_and_comes_as_float32(resnet, make_stimuli):
+    stimuli = make_stimuli(4)
+    half = load_candidate("torchvision/resnet18@random-2", device="cpu", precision="bf16")
+    assert (resnet.precision, half.precision) == ("full", "bf16")
+    one, other = (_collect(model, stimuli, ["layer2"])["layer2"] for model in (resnet, half))
+    assert other.dtype == np.float32
+    assert 0.0001 < np.linalg.norm(one - other) / np.linalg.norm(one) < 0.02
+
+
+def test_precisions_that_there_are_not():
+    with pytest.raises(InputError, match=r"precision: 'bf32'; did you mean tf32 or bf16"):
+        load_candidate("pixels", precision="bf32")
+    with pytest.raises(InputError, match=r"'tf32' needs a device of kind cuda, not cpu; choose full or bf16"):
+        load_candidate("efficientnet_lite0@random", device="cpu", precision="tf32")
+    with pytest.raises(InputError, match=r"'bf16' needs a device of kind cpu or cuda, not mps; choose full"):
+        check_precision("bf16", torch.device("mps"))
+    assert load_candidate("pixels", precision="bf16").identifier == "pixels"

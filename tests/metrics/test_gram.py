@@ -1,0 +1,128 @@
+"""Every way to a Gram matrix gives X Xᵀ."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from itprobe.metrics.gram import CHUNK_FEATURES, gram_from_chunks, gram_from_images, gram_matrix
+
+
+def features(n, p, seed=0, offset=3.0):
+    """Correlated, about a mean far from zero, with a constant and a repeated column."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 5)) @ rng.normal(size=(5, p)) + rng.normal(size=(n, p)) + offset
+    x[:, 0] = 7
+    x[:, -1] = x[:, p // 2]
+    return x.astype(np.float32)
+
+
+def by_chunks(x, width=CHUNK_FEATURES, tensors=False):
+    chunks = (x[:, start : start + width] for start in range(0, x.shape[1], width))
+    return gram_from_chunks(map(torch.from_numpy, chunks) if tensors else chunks, x.shape)
+
+
+def by_images(x, block, batch=4):
+    def batches_from(row):
+        for start in range(row, len(x), batch):
+            rows = slice(start, min(start + batch, len(x)))
+            yield rows, torch.from_numpy(x[rows])
+
+    return gram_from_images(batches_from, x.shape, block)
+
+
+WAYS = {
+    "array": gram_matrix,
+    "chunks": by_chunks,
+    "narrow chunks": lambda x: by_chunks(x, 700),
+    "tensors": lambda x: by_chunks(x, tensors=True),
+    "images, one block": lambda x: by_images(x, len(x)),
+    "images, blocks of 7": lambda x: by_images(x, 7),
+    "images one by one": lambda x: by_images(x, 1, batch=1),
+}
+
+
+def check(gram, x, tolerance):
+    exact = x.astype(np.float64)
+    mean = exact.mean(axis=0)
+    products = (exact - mean) @ (exact - mean).T
+    size = np.abs(products).max()
+    np.testing.assert_allclose(gram.values, products, rtol=0, atol=tolerance * size)
+    np.testing.assert_array_equal(gram.values, gram.values.T)
+    raw = exact @ exact.T
+    np.testing.assert_allclose(gram.raw(), raw, rtol=0, atol=tolerance * np.abs(raw).max())
+    np.testing.assert_allclose(gram.origin_products, exact @ mean, rtol=1e-6)
+    np.testing.assert_allclose(gram.origin_norm, mean @ mean, rtol=1e-6)
+    np.testing.assert_allclose(gram.feature_sums, exact.sum(axis=1), rtol=1e-12)
+    assert gram.n_features == x.shape[1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("n", "p"), [(30, 2 * CHUNK_FEATURES + 50), (40, 90)])
+def test_products_to_float32_rounding(way, n, p):
+    x = features(n, p)
+    gram = WAYS[way](x)
+    check(gram, x, 1e-6)
+    assert gram.resolution == 2e-7
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("n", "p"), [(30, 30), (50, 8), (9, 2)])
+def test_a_null_space_is_exact(way, n, p):
+    x = features(n, p)
+    gram = WAYS[way](x)
+    check(gram, x, 1e-13)
+    eigenvalues = np.linalg.eigvalsh(gram.values)
+    rank = np.linalg.matrix_rank(x.astype(np.float64) - x.astype(np.float64).mean(axis=0))
+    assert (np.abs(eigenvalues[: n - rank]) < 1e-13 * eigenvalues[-1]).all()
+    assert gram.resolution == 1e-13
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(2, 25),
+    p=st.integers(1, 60),
+    block=st.integers(1, 30),
+    batch=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_blocks_and_batches_do_not_matter(n, p, block, batch, seed):
+    x = features(n, p, seed)
+    check(by_images(x, block, batch), x, 2e-6)
+
+
+def test_blocks_read_no_more_images_than_they_must():
+    x = features(20, 50)
+    asked = []
+
+    def batches_from(row):
+        asked.append(row)
+        yield slice(row, 20), torch.from_numpy(x[row:])
+
+    gram_from_images(batches_from, x.shape, 8)
+    assert asked == [0, 8, 16]
+
+
+def test_float64_and_half_precision_features():
+    x = features(20, 300)
+    check(gram_matrix(x.astype(np.float64)), x, 1e-13)
+    half = x.astype(np.float16)
+    check(by_chunks(half), half, 1e-6)
+    check(by_chunks(half, tensors=True), half, 1e-6)
+
+
+def test_chunks_that_are_not_all_features_are_refused():
+    x = features(5, 30)
+    with pytest.raises(ValueError, match="20 features, not 30"):
+        gram_from_chunks([x[:, :20]], x.shape)
+
+
+def test_products_leave_torchs_switches_as_they_were():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        by_chunks(features(5, 30), tensors=True)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
