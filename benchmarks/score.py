@@ -18,7 +18,7 @@ def brainscore_score(evaluation: Evaluation | SimilarityEvaluation) -> Score:
         ``raw`` (median r, whose own ``raw`` is r of each split and neuroid), ``ceiling``, ``ci`` (95 %
         interval, stimuli and neuroids resampled together), ``error`` (Brain-Score's: spread over
         overlapping splits, no interval) and ``summary`` (all aggregates). A similarity has no ceiling and
-        no error.
+        no error. A layer without variance has NaN for score, raw, error and interval.
     """
     if isinstance(evaluation, SimilarityEvaluation):
         similarity = Score(evaluation.similarity.value)
@@ -29,18 +29,28 @@ def brainscore_score(evaluation: Evaluation | SimilarityEvaluation) -> Score:
     primary, pearson = summary["primary"], summary["pearson_r"]
     assert primary is not None
     assert pearson is not None
-    raw = Score(pearson["median"])
+    raw = Score(_value(pearson["median"]))
     raw.attrs[Score.RAW_VALUES_KEY] = _per_neuroid(evaluation.pearson_r, target.neuroids)
     per_split = np.array(pearson["per_split"], dtype=np.float64)
-    raw.attrs["error"] = float(np.nanstd(per_split) / np.sqrt(np.isfinite(per_split).sum()))
-    raw.attrs["ci"] = pearson["ci95"]
-    score = Score(primary["value"])
+    defined = per_split[np.isfinite(per_split)]
+    raw.attrs["error"] = float(defined.std() / np.sqrt(len(defined))) if len(defined) else float("nan")
+    raw.attrs["ci"] = _interval(pearson["ci95"])
+    score = Score(_value(primary["value"]))
     score.attrs[Score.RAW_VALUES_KEY] = raw
     score.attrs["error"] = raw.attrs["error"]
-    score.attrs["ci"] = primary["ci95"]
+    score.attrs["ci"] = _interval(primary["ci95"])
     score.attrs["summary"] = summary
     score.attrs["ceiling"] = ceiling_score(target)
     return score
+
+
+def _value(number: object) -> object:
+    """Return what a summary states, NaN where it states nothing."""
+    return float("nan") if number is None else number
+
+
+def _interval(bounds: object) -> object:
+    return (float("nan"), float("nan")) if bounds is None else bounds
 
 
 def ceiling_score(target: Target) -> Score | None:

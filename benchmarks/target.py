@@ -10,6 +10,7 @@ from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 from itprobe.data import average_repetitions, select_region
 from itprobe.errors import InputError
 from itprobe.metrics import Reliability, split_half_reliability
+from itprobe.metrics.ceilings import TrialNoise, trial_noise
 from itprobe.metrics.splits import STRATIFY_BY
 
 LEAST_REPEATED = 3
@@ -33,6 +34,8 @@ class Target:
         neuroid_id, animal and whatever else is known.
     reliability : Reliability or None
         None where the recording holds averages only.
+    noise : TrialNoise or None
+        Of exactly these neuroids' trials, the missing ones left out; None where there is no reliability.
     repetitions_median : float
     recording : dict
         identifier, sha256, citation, simulated, visual_degrees.
@@ -46,6 +49,7 @@ class Target:
     responses: np.ndarray
     neuroids: pd.DataFrame
     reliability: Reliability | None
+    noise: TrialNoise | None
     repetitions_median: float
     recording: dict[str, object]
     warnings: list[str]
@@ -87,7 +91,8 @@ def prepare_target(assembly: NeuroidAssembly, region: str) -> Target:
             f"{missing.sum()} have stimuli without a response, {constant.sum()} respond the same to every stimulus"
         )
     neuroids = neuroids.iloc[kept].reset_index(drop=True)
-    reliability, note = _reliability(trials, kept)
+    trials = trials.isel(neuroid=kept)
+    reliability, note = _reliability(trials)
     stimuli = _table(averaged, "presentation")
     _, counts = np.unique(trials["stimulus_id"].values, return_counts=True)
     return Target(
@@ -97,6 +102,7 @@ def prepare_target(assembly: NeuroidAssembly, region: str) -> Target:
         responses=responses[:, kept],
         neuroids=neuroids,
         reliability=reliability,
+        noise=None if reliability is None else trial_noise(trials.values, trials["stimulus_id"].values),
         repetitions_median=float(np.median(counts)),
         recording={
             key: assembly.attrs[key]
@@ -118,30 +124,32 @@ def _kept_out(neuroid_ids: pd.Series, reason: str) -> list[str]:
     return [f"neuroids kept out because they {reason}: {some} ({len(neuroid_ids)} in all)"]
 
 
-def _n_repeated(stimulus_ids: np.ndarray) -> int:
-    """Count the stimuli with more than one presentation."""
-    return int((np.unique(stimulus_ids, return_counts=True)[1] > 1).sum())
+def _n_repeated(assembly: NeuroidAssembly) -> int:
+    """Count the stimuli that a neuroid has several responses to, in the neuroid that has most."""
+    order = np.argsort(assembly["stimulus_id"].values, kind="stable")
+    starts = np.unique(assembly["stimulus_id"].values[order], return_index=True)[1]
+    counts = np.add.reduceat(np.isfinite(assembly.values[order]), starts, axis=0, dtype=np.int64)
+    return int((counts > 1).sum(axis=0).max())
 
 
 def recording_reliability(assembly: NeuroidAssembly) -> Reliability | None:
     """Split-half reliability of all neuroids of a recording; None where too little was repeated."""
-    stimuli, repetitions = assembly["stimulus_id"].values, assembly["repetition"].values
-    if assembly.attrs["averaged"] or _n_repeated(stimuli) < LEAST_REPEATED:
+    if assembly.attrs["averaged"] or _n_repeated(assembly) < LEAST_REPEATED:
         return None
+    stimuli, repetitions = assembly["stimulus_id"].values, assembly["repetition"].values
     order = np.lexsort((repetitions, stimuli))  # the draws of the halves must not depend on the row order
     return split_half_reliability(assembly.values[order], stimuli[order])
 
 
-def _reliability(trials: NeuroidAssembly, kept: np.ndarray) -> tuple[Reliability | None, list[str]]:
-    """Split-half reliability of the kept neuroids, or None and the reason."""
-    reliability = recording_reliability(trials.isel(neuroid=kept))
+def _reliability(trials: NeuroidAssembly) -> tuple[Reliability | None, list[str]]:
+    """Split-half reliability, or None and the reason."""
+    reliability = recording_reliability(trials)
     if reliability is None and trials.attrs["averaged"]:
         return None, ["no ceiling: the recording holds responses that were already averaged over repetitions"]
     if reliability is None:
-        repeated = _n_repeated(trials["stimulus_id"].values)
         return None, [
-            f"no ceiling: {repeated} stimuli were shown more than once, {LEAST_REPEATED} are needed to compare "
-            "repetitions"
+            f"no ceiling: {_n_repeated(trials)} stimuli were shown more than once, {LEAST_REPEATED} are needed "
+            "to compare repetitions"
         ]
     if np.isnan(reliability.rho).all():
         return None, ["no ceiling: every neuroid is constant in a half of its repetitions, every time"]

@@ -1,5 +1,6 @@
 """Result files and what is made of them."""
 
+from itprobe.leaderboard.diagnostics_figure import draw_diagnostics
 from itprobe.leaderboard.figure import draw_ranking
 from itprobe.leaderboard.ranking import SIMULATED_NOTE, ranked, ranking_table
 from itprobe.leaderboard.result import Result, load_held_out, load_result, save_result
@@ -7,6 +8,7 @@ from itprobe.leaderboard.result import Result, load_held_out, load_result, save_
 __all__ = [
     "SIMULATED_NOTE",
     "Result",
+    "draw_diagnostics",
     "draw_ranking",
     "load_held_out",
     "load_result",

@@ -33,6 +33,8 @@ def kind_of(result: Result) -> str:
 def draw_ranking(results: list[Result], path: str | Path) -> Path:
     """Draw each result's median r, or similarity, with its 95 % interval, best on top, and the ceiling.
 
+    A layer without a score stands at the bottom with its name alone.
+
     Parameters
     ----------
     results : list of Result
@@ -49,10 +51,13 @@ def draw_ranking(results: list[Result], path: str | Path) -> Path:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for height, result in enumerate(order):
-        value, (low, high) = _value(result)
+        value, ci95 = _value(result)
+        if value is None or ci95 is None:
+            continue
         axes.barh(height, value, color=COLOURS[kind_of(result)], height=0.72)
-        axes.plot([low, high], [height, height], color="black", linewidth=1.6, solid_capstyle="butt")
-        axes.text(max(high, 0) + 0.012, height, f"{value:.3f}", va="center", fontsize=8)
+        axes.plot(ci95, [height, height], color="black", linewidth=1.6, solid_capstyle="butt")
+        axes.text(max(*ci95, 0) + 0.012, height, f"{value:.3f}", va="center", fontsize=8)
+    axes.set_ylim(-0.5, len(order) - 0.5)
     axes.set_yticks(range(len(order)), [result.candidate.id for result in order], fontsize=9)
     _draw_ceiling(axes, order[0])
     used = {kind_of(result) for result in order}
@@ -71,7 +76,7 @@ def draw_ranking(results: list[Result], path: str | Path) -> Path:
     return Path(path)
 
 
-def _value(result: Result) -> tuple[float, tuple[float, float]]:
+def _value(result: Result) -> tuple[float | None, tuple[float, float] | None]:
     """What a bar shows, and its interval."""
     pearson = result.scores.pearson_r
     return (

@@ -11,8 +11,14 @@ SIMULATED_NOTE = (
 
 
 def ranked(results: list[Result]) -> list[Result]:
-    """Sort by the primary score, best first; equal scores by name."""
-    return sorted(results, key=lambda result: (-result.scores.primary.value, result.candidate.id))
+    """Sort by the primary score, best first; equal scores by name; layers without a score come last."""
+    return sorted(
+        results, key=lambda result: (*_descending(result.scores.primary.value), result.candidate.id)
+    )
+
+
+def _descending(value: float | None) -> tuple[bool, float]:
+    return value is None, -(value or 0.0)
 
 
 def ranking_table(results: list[Result]) -> str:
@@ -33,10 +39,10 @@ def _similarity_rows(results: list[Result]) -> tuple[list[str], list[list[str]]]
     """Headers and rows of mappings that compare all stimuli at once."""
     rows = [
         [
-            str(place),
+            _place(place, result),
             result.candidate.id,
             result.candidate.track,
-            f"{result.scores.primary.value:.3f}",
+            number_text(result.scores.primary.value),
             interval_text(result.scores.primary.ci95),
             f"{result.candidate.n_features:,}",
         ]
@@ -55,14 +61,14 @@ def _predictivity_rows(results: list[Result]) -> tuple[list[str], list[list[str]
         ceiled = result.scores.ceiled
         rows.append(
             [
-                str(place),
+                _place(place, result),
                 result.candidate.id,
                 result.candidate.track,
-                f"{pearson.median:.3f}",
+                number_text(pearson.median),
                 interval_text(pearson.ci95),
-                f"{explained.median:.3f}",
-                f"{ceiled.value:.3f}" if ceiled else "-",
-                interval_text(ceiled.ci95) if ceiled else "-",
+                number_text(explained.median),
+                number_text(ceiled.value if ceiled else None),
+                interval_text(ceiled.ci95 if ceiled else None),
                 f"{result.candidate.n_features:,}",
             ]
         )
@@ -70,9 +76,18 @@ def _predictivity_rows(results: list[Result]) -> tuple[list[str], list[list[str]
     return headers, rows
 
 
-def interval_text(interval: tuple[float, float]) -> str:
-    """Format an interval, e.g. ``[.512, .561]``."""
-    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+def _place(place: int, result: Result) -> str:
+    return "-" if result.scores.primary.value is None else str(place)
+
+
+def number_text(value: float | None) -> str:
+    """Format a score; ``-`` where there is none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """Format an interval, e.g. ``[.512, .561]``; ``-`` where there is none."""
+    return "-" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def heading(result: Result) -> str:
@@ -106,6 +121,12 @@ def footnotes(results: list[Result]) -> list[str]:
         lines.append(
             f"Ceiling: median reliability {reliability.median:.3f} {interval_text(reliability.ci95)} caps r² and "
             f"EV, its root {reliability.median**0.5:.3f} caps r; of ceiling = {first.scores.ceiled.formula}."
+        )
+    between = first.scores.inter_animal
+    if between is not None:
+        lines.append(
+            f"Inter-animal ceiling: r {number_text(between.median)} (median of {between.n_neuroids} neuroids, each "
+            f"predicted by {between.mapping} from the other animals' responses; their noise makes it a lower bound)."
         )
     if first.recording.simulated:
         lines.append(SIMULATED_NOTE)

@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import xarray as xr
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from itprobe.errors import InputError
 from itprobe.files import atomic_file, file_name_of, sha256_file, sha256_values
-from itprobe.metrics import MAPPINGS, HeldOut
+from itprobe.leaderboard.predictions import read_predictions, write_predictions
+from itprobe.metrics import MAPPINGS, WHOLE_SET_MAPPINGS, HeldOut
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -22,7 +21,11 @@ class _Strict(BaseModel):
 
 
 class CandidateInfo(_Strict):
-    """Which layer of which model; `weights` is None for controls, unknown for a user's own."""
+    """Which layer of which model; `weights` is None for controls, unknown for a user's own.
+
+    `effective_dimensionality` is the participation ratio of the features' variances over the stimuli;
+    null where they have none, and for mappings from several feature spaces.
+    """
 
     id: str
     layer: str | None
@@ -30,6 +33,7 @@ class CandidateInfo(_Strict):
     weights: Literal["trained", "random", "unknown"] | None
     weights_sha256: str | None
     n_features: int
+    effective_dimensionality: float | None
 
 
 class BenchmarkInfo(_Strict):
@@ -54,10 +58,11 @@ class RecordingInfo(_Strict):
 
 
 class MappingInfo(_Strict):
-    """How features were mapped to responses."""
+    """How features were mapped to responses, and the names of the feature spaces (more than one: banded)."""
 
     name: str
     params: dict[str, object]
+    spaces: list[str]
 
 
 class SplitInfo(_Strict):
@@ -70,23 +75,23 @@ class SplitInfo(_Strict):
 
 
 class Primary(_Strict):
-    """The figure that candidates are ranked by."""
+    """The figure that candidates are ranked by; null for a layer without variance."""
 
     name: str
-    value: float
-    ci95: Interval
+    value: float | None
+    ci95: Interval | None
 
 
 class PearsonR(_Strict):
     """Correlation between predicted and measured responses; ci95 of the median unless named otherwise."""
 
-    median: float
-    median_of_means: float
-    mean: float
-    ci95: Interval
-    ci95_neuroids: Interval
-    ci95_stimuli: Interval
-    ci95_mean: Interval
+    median: float | None
+    median_of_means: float | None
+    mean: float | None
+    ci95: Interval | None
+    ci95_neuroids: Interval | None
+    ci95_stimuli: Interval | None
+    ci95_mean: Interval | None
     per_split: list[float | None]
     by_animal: dict[str, float | None] | None
     by_array: dict[str, float | None] | None
@@ -95,19 +100,19 @@ class PearsonR(_Strict):
 class ExplainedVariance(_Strict):
     """1 - Var(residual) / Var(response)."""
 
-    median: float
-    mean: float
-    ci95: Interval
-    ci95_neuroids: Interval
-    ci95_stimuli: Interval
-    ci95_mean: Interval
+    median: float | None
+    mean: float | None
+    ci95: Interval | None
+    ci95_neuroids: Interval | None
+    ci95_stimuli: Interval | None
+    ci95_mean: Interval | None
 
 
 class Similarity(_Strict):
-    """Score of a mapping without neuroids (RSA, CKA)."""
+    """Score of a mapping without neuroids (RSA, CKA); null for a layer without variance."""
 
-    value: float
-    ci95: Interval
+    value: float | None
+    ci95: Interval | None
 
 
 class ReliabilityInfo(_Strict):
@@ -123,11 +128,24 @@ class ReliabilityInfo(_Strict):
     n_undefined: int
 
 
+class InterAnimal(_Strict):
+    """Correlation of each neuroid with its prediction from other animals, through the benchmark's mapping.
+
+    Noise in the source's responses makes it a lower bound. Aggregated as `PearsonR`; the same for all layers.
+    """
+
+    median: float | None
+    mean: float | None
+    by_animal: dict[str, float | None]
+    mapping: str
+    n_neuroids: int
+
+
 class Ceiled(_Strict):
     """Share of the explainable variance, by the formula given."""
 
-    value: float
-    ci95: Interval
+    value: float | None
+    ci95: Interval | None
     formula: str
 
 
@@ -139,6 +157,36 @@ class CeiledPerNeuroid(_Strict):
     n_neuroids: int
 
 
+class Corrected(_Strict):
+    """A score freed of the noise of trials, not clipped.
+
+    `median` and its `ci95` are over all neuroids in which it is defined; `n_undefined` of them vary no
+    more than their noise in one test part at least, and do not count in such parts. `mean_reliable` and
+    `ci95_mean_reliable` are over the reliable neuroids only: in others single values mean nothing, and
+    there would be no mean without them.
+    """
+
+    median: float | None
+    mean_reliable: float | None
+    ci95: Interval | None
+    ci95_mean_reliable: Interval | None
+    n_undefined: int
+
+
+class NoiseCorrected(_Strict):
+    """What r² and explained variance would be without noise in the responses.
+
+    r2_er: squared correlation with the noiseless response (Pospisil & Bair 2021). feve: fraction of the
+    explainable variance explained. `n_reliable` neuroids have a reliability of `least_reliability` or more.
+    Intervals: bootstrap over neuroids and stimuli, each with its responses, prediction and noise.
+    """
+
+    r2_er: Corrected
+    feve: Corrected
+    n_reliable: int
+    least_reliability: float
+
+
 class Scores(_Strict):
     """All aggregates of one result."""
 
@@ -147,23 +195,30 @@ class Scores(_Strict):
     explained_variance: ExplainedVariance | None
     similarity: Similarity | None
     reliability: ReliabilityInfo | None
+    inter_animal: InterAnimal | None
     ceiled: Ceiled | None
     ceiled_per_neuroid: CeiledPerNeuroid | None
+    noise_corrected: NoiseCorrected | None
 
 
 class Neuroid(_Strict):
     """One neuroid's scores, means over splits; undefined ones are null.
 
+    r2_er and feve are null where one split at least leaves them undefined.
     alpha is the geometric mean of the finite lambdas; `mean_predictor_splits` counts the splits in
-    which no lambda beat the mean response.
+    which no lambda beat the mean response; `shares` are those of the feature spaces in its kernel, for
+    mappings from several.
     """
 
     neuroid_id: str
     pearson_r: float | None
     explained_variance: float | None
+    r2_er: float | None
+    feve: float | None
     reliability: float | None
     alpha: float | None
     mean_predictor_splits: int
+    shares: dict[str, float | None] | None
 
 
 class Predictions(_Strict):
@@ -178,7 +233,8 @@ class Provenance(_Strict):
     """What produced the result.
 
     `seconds` is this layer's own time; the forward pass, shared by all layers of a run, counts for the
-    first. `peak_memory_mb` is the process's peak until then.
+    first. `peak_memory_mb` is the process's peak until then. `precision` is that of the forward pass,
+    `features` the type in which features were kept until their inner products were taken.
     """
 
     itprobe: str
@@ -187,6 +243,8 @@ class Provenance(_Strict):
     numpy: str
     python: str
     device: str
+    precision: str
+    features: str
     seed: int
     started: str
     seconds: float
@@ -215,7 +273,7 @@ class Result(_Strict):
         Parameters of the mapping other than the benchmark's own add their digest.
         """
         parts = [self.candidate.id, self.benchmark.id, f"seed{self.split.seed}"]
-        default = MAPPINGS.get(self.mapping.name)
+        default = MAPPINGS.get(self.mapping.name) or WHOLE_SET_MAPPINGS.get(self.mapping.name)
         if default and default().parameters() != self.mapping.params:
             parts.append(sha256_values(sorted(self.mapping.params.items()))[:8])
         return file_name_of(*parts)
@@ -238,39 +296,16 @@ def save_result(result: Result, held_out: HeldOut | None, folder: str | Path) ->
     """
     folder = Path(folder)
     if held_out is not None:
-        described = _save_predictions(held_out, folder / f"{result.name}.predictions.nc")
+        file = folder / f"{result.name}.predictions.nc"
+        write_predictions(held_out, file)
+        described = Predictions(
+            file=file.name, sha256=sha256_file(file), split_ids=list(range(len(held_out.stimulus_ids)))
+        )
         result = result.model_copy(update={"predictions": described})
     path = folder / f"{result.name}.json"
     with atomic_file(path) as temporary:
         temporary.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return path, result
-
-
-def _save_predictions(held_out: HeldOut, path: Path) -> Predictions:
-    with atomic_file(path) as temporary:
-        _predictions_dataset(held_out).to_netcdf(
-            temporary, engine="netcdf4", encoding={"prediction": {"zlib": True}, "response": {"zlib": True}}
-        )
-    return Predictions(
-        file=path.name, sha256=sha256_file(path), split_ids=list(range(len(held_out.stimulus_ids)))
-    )
-
-
-def _predictions_dataset(held_out: HeldOut) -> xr.Dataset:
-    """Held-out pairs as one table: a row per split and test stimulus, float32."""
-    split = np.repeat(np.arange(len(held_out.stimulus_ids)), [len(ids) for ids in held_out.stimulus_ids])
-    return xr.Dataset(
-        {
-            "prediction": (("row", "neuroid"), np.concatenate(held_out.predictions).astype(np.float32)),
-            "response": (("row", "neuroid"), np.concatenate(held_out.responses).astype(np.float32)),
-        },
-        coords={
-            "split": ("row", split),
-            "stimulus_id": ("row", np.concatenate(held_out.stimulus_ids).astype(str)),
-            "neuroid_id": ("neuroid", held_out.neuroid_ids.astype(str)),
-            "animal": ("neuroid", held_out.animals.astype(str)),
-        },
-    )
 
 
 def load_result(path: str | Path) -> Result:
@@ -318,14 +353,4 @@ def load_held_out(result: Result, folder: str | Path) -> HeldOut:
     path = Path(folder) / result.predictions.file
     if not path.is_file() or sha256_file(path) != result.predictions.sha256:
         raise InputError(f"{path} is missing or differs from what its result file names; score again")
-    with xr.open_dataset(path) as dataset:
-        rows = [np.flatnonzero(dataset["split"].values == k) for k in result.predictions.split_ids]
-        ids = dataset["stimulus_id"].values.astype(str)
-        response, prediction = dataset["response"].values, dataset["prediction"].values
-        return HeldOut(
-            [ids[row] for row in rows],
-            [response[row].astype(np.float64) for row in rows],
-            [prediction[row].astype(np.float64) for row in rows],
-            dataset["neuroid_id"].values.astype(str),
-            dataset["animal"].values.astype(str),
-        )
+    return read_predictions(path, result.predictions.split_ids)

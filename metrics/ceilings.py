@@ -17,6 +17,7 @@ from itprobe.metrics.correlation import mean_over_splits, pearson_r
 from itprobe.metrics.crossvalidate import predict_held_out
 from itprobe.metrics.gram import gram_matrix
 from itprobe.metrics.mapping import Mapping
+from itprobe.metrics.moments import weighted_moments
 from itprobe.metrics.splits import Split
 
 
@@ -39,7 +40,11 @@ class TrialNoise:
     variances: np.ndarray
 
     def of(self, stimulus_ids: np.ndarray) -> np.ndarray:
-        """Mean variance (q,) over the given stimuli.
+        """Mean variance (q,) over the given stimuli; raises as `at`."""
+        return np.asarray(self.at(stimulus_ids).mean(axis=0))
+
+    def at(self, stimulus_ids: np.ndarray) -> np.ndarray:
+        """Variance (k, q) at each of k stimuli.
 
         Raises
         ------
@@ -50,7 +55,7 @@ class TrialNoise:
         if (rows < 0).any():
             some = ", ".join(map(str, np.asarray(stimulus_ids)[rows < 0][:3]))
             raise InputError(f"no trials of {int((rows < 0).sum())} stimuli ({some}) to estimate noise from")
-        return np.asarray(self.variances[rows].mean(axis=0))
+        return self.variances[rows]
 
 
 def trial_noise(values: np.ndarray, stimuli: np.ndarray) -> TrialNoise:
@@ -114,13 +119,7 @@ def r2_er(responses: np.ndarray, predictions: np.ndarray, noise: np.ndarray) -> 
     ndarray (q,)
         0 where the prediction is constant; NaN where the responses vary no more than their noise.
     """
-    y, z = responses - responses.mean(axis=0), predictions - predictions.mean(axis=0)
-    constant = np.abs(z).max(axis=0) <= 1e-12 * np.maximum(np.abs(predictions).max(axis=0), 1e-300)
-    z = np.where(constant, 0, z)
-    norm = np.where(constant, 1, (z**2).sum(axis=0))
-    signal = (y**2).sum(axis=0) - (len(y) - 1) * noise
-    explained = (y * z).sum(axis=0) ** 2 / norm - noise
-    return _share(np.where(constant, 0, explained), signal)
+    return weighted_moments(np.ones((1, len(responses))), responses, predictions).r2_er(noise)[0]
 
 
 def feve(responses: np.ndarray, predictions: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -143,12 +142,7 @@ def feve(responses: np.ndarray, predictions: np.ndarray, noise: np.ndarray) -> n
     ndarray (q,)
         NaN where the responses vary no more than their noise.
     """
-    signal = responses.var(axis=0) - noise * (1 - 1 / len(responses))
-    return 1 - _share(((responses - predictions) ** 2).mean(axis=0) - noise, signal)
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return part / np.where(whole > 0, whole, np.nan)
+    return weighted_moments(np.ones((1, len(responses))), responses, predictions).feve(noise)[0]
 
 
 @dataclass(frozen=True)
@@ -236,12 +230,16 @@ def inter_animal_ceiling(
 ) -> np.ndarray:
     """Correlation of each neuroid with its prediction from other animals, see `inter_animal_pairs`.
 
+    Noise in the source animal's responses, and how few of its neuroids were recorded, make it a lower
+    bound of what animals share.
+
     Returns
     -------
-    ndarray (q,)
-        Mean over splits; with more than two animals, mean over the source animals.
+    ndarray (splits, q)
+        With more than two animals, mean over the source animals.
     """
-    r = np.full((len(np.unique(animals)), len(animals)), np.nan)
+    names = np.unique(animals)
+    r = np.full((len(names), len(splits), len(animals)), np.nan)
     for pair in inter_animal_pairs(responses, stimulus_ids, animals, mapping, splits, strata):
-        r[np.unique(animals) == pair.source, pair.neuroids] = mean_over_splits(pair.pearson_r)
+        r[int(np.flatnonzero(names == pair.source)[0])][:, pair.neuroids] = pair.pearson_r
     return mean_over_splits(r)

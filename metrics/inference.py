@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from itprobe.errors import InputError
+from itprobe.metrics.moments import weighted_moments
 
 N_BOOTSTRAP = 1000
 LEVEL = 0.95
@@ -39,7 +40,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Bootstrap draws of every split's r and explained variance.
+    """Bootstrap draws of every split's scores.
 
     Attributes
     ----------
@@ -47,15 +48,25 @@ class Resampled:
         Over resampled stimuli (the plain values where `stimuli` were not resampled).
     neuroids : ndarray (B, q) of int
         Columns drawn (all, in order, where neuroids were not resampled).
+    r2_er, feve : ndarray (B, splits, q) or None
+        Freed of the noise of trials; None where it was not given.
     """
 
     pearson_r: np.ndarray
     explained_variance: np.ndarray
     neuroids: np.ndarray
+    r2_er: np.ndarray | None = None
+    feve: np.ndarray | None = None
 
-    def aggregate(self, which: str, statistic: str) -> np.ndarray:
-        """Draws (B,) of ``median`` (mean over splits of the median over neuroids) or ``mean``."""
-        values = np.take_along_axis(getattr(self, which), self.neuroids[:, None, :], axis=2)
+    def aggregate(self, which: str, statistic: str, among: np.ndarray | None = None) -> np.ndarray:
+        """Draws (B,) of ``median`` (mean over splits of the median over neuroids) or ``mean``.
+
+        `among` (q,) of bool leaves out all neuroids but those; a draw without any is NaN.
+        """
+        values = getattr(self, which)
+        if among is not None:
+            values = np.where(among, values, np.nan)
+        values = np.take_along_axis(values, self.neuroids[:, None, :], axis=2)
         inner = np.nanmedian if statistic == "median" else np.nanmean
         with warnings.catch_warnings():  # in a small split a draw may hold a single stimulus: no r at all
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -63,7 +74,12 @@ class Resampled:
 
 
 def resample(
-    held_out: HeldOut, stimuli: bool = True, neuroids: bool = True, n: int = N_BOOTSTRAP, seed: int = 0
+    held_out: HeldOut,
+    stimuli: bool = True,
+    neuroids: bool = True,
+    n: int = N_BOOTSTRAP,
+    seed: int = 0,
+    noise: list[np.ndarray] | None = None,
 ) -> Resampled:
     """Draw bootstrap samples over stimuli, neuroids, or both.
 
@@ -78,20 +94,33 @@ def resample(
     n : int
         Number of draws B.
     seed : int
+    noise : list of ndarray (n_k, q), optional
+        Variance that trial noise leaves in each average response, as `HeldOut.responses`. With it come
+        draws of r2_er and feve: a stimulus is drawn with its responses, prediction and noise, and each
+        draw is freed of the noise that it holds (of its effective number of stimuli: a stimulus drawn
+        twice brings the same noise twice).
     """
     ids, counts = _draw_stimuli(held_out, n, seed)
     if not stimuli:
         counts = np.ones_like(counts[:1])
-    r, ev = [], []
-    for split_ids, y, z in zip(held_out.stimulus_ids, held_out.responses, held_out.predictions, strict=True):
+    draws: dict[str, list[np.ndarray]] = {"pearson_r": [], "explained_variance": []}
+    if noise is not None:
+        draws |= {"r2_er": [], "feve": []}
+    for k, split_ids in enumerate(held_out.stimulus_ids):
         weights = counts[:, np.searchsorted(ids, split_ids)]
-        split_r, split_ev = _weighted_scores(weights, y, z)
-        r.append(split_r)
-        ev.append(split_ev)
+        moments = weighted_moments(weights, held_out.responses[k], held_out.predictions[k])
+        draws["pearson_r"].append(moments.pearson_r())
+        draws["explained_variance"].append(moments.explained_variance())
+        if noise is not None:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                of_draw = (weights @ noise[k]) / weights.sum(axis=1, keepdims=True)
+            draws["r2_er"].append(moments.r2_er(of_draw))
+            draws["feve"].append(moments.feve(of_draw))
     columns = _draw_neuroids(held_out.animals, n, np.random.default_rng([seed, 2]), neuroids)
-    shape = (len(columns), len(r), len(held_out.neuroid_ids))
+    shape = (len(columns), len(held_out.stimulus_ids), len(held_out.neuroid_ids))
     return Resampled(
-        np.broadcast_to(np.stack(r, axis=1), shape), np.broadcast_to(np.stack(ev, axis=1), shape), columns
+        neuroids=columns,
+        **{name: np.broadcast_to(np.stack(of_splits, axis=1), shape) for name, of_splits in draws.items()},
     )
 
 
@@ -101,25 +130,6 @@ def _draw_stimuli(held_out: HeldOut, n: int, seed: int) -> tuple[np.ndarray, np.
     generator = np.random.default_rng([seed, 1])
     counts = generator.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=n)
     return ids, counts.astype(np.float64)
-
-
-def _weighted_scores(
-    weights: np.ndarray, responses: np.ndarray, predictions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pearson r and explained variance (B, q) where stimulus i counts weights[b, i] times."""
-    y, z = responses - responses.mean(axis=0), predictions - predictions.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        total = weights.sum(axis=1, keepdims=True)
-        mean_y, mean_z = (weights @ y) / total, (weights @ z) / total
-        var_y = (weights @ y**2) / total - mean_y**2
-        var_z = (weights @ z**2) / total - mean_z**2
-        covariance = (weights @ (y * z)) / total - mean_y * mean_z
-        r = covariance / np.sqrt(var_y * var_z)
-        ev = (2 * covariance - var_z) / var_y
-    flat = var_z <= 1e-20 * np.max(predictions**2, axis=0)  # the mean predictor, but for rounding
-    undefined = var_y <= 1e-12 * y.var(axis=0)
-    r, ev = np.where(flat, 0.0, np.clip(r, -1, 1)), np.where(undefined, np.nan, ev)
-    return np.where(undefined, np.nan, r), ev
 
 
 def _draw_neuroids(
@@ -135,7 +145,9 @@ def _draw_neuroids(
 
 
 def interval(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Percentile interval of bootstrap draws."""
+    """Percentile interval of bootstrap draws, NaN left out; NaN where there are no others."""
+    if not np.isfinite(draws).any():
+        return float("nan"), float("nan")
     tail = (1 - level) / 2
     low, high = np.nanquantile(draws, [tail, 1 - tail])
     return float(low), float(high)

@@ -117,6 +117,12 @@ def shared_stimuli(first: np.ndarray, second: np.ndarray, method: str) -> tuple[
     return first, second
 
 
+def has_variance(rdm: np.ndarray) -> bool:
+    """Whether there is anything to compare another matrix with: enough stimuli, not all equally far apart."""
+    defined = np.flatnonzero(np.isnan(rdm).sum(axis=1) < len(rdm) - 1)
+    return len(defined) >= LEAST_STIMULI and not is_constant(rdm[np.ix_(defined, defined)])
+
+
 def is_constant(rdm: np.ndarray) -> bool:
     """Whether all distances are equal but for rounding."""
     off_diagonal = rdm[np.triu_indices(len(rdm), 1)]

@@ -8,19 +8,27 @@ from typing import Protocol
 
 import numpy as np
 
+from itprobe.errors import InputError, unknown_name
 from itprobe.metrics.gram import Gram, gram_matrix
 from itprobe.metrics.inference import interval
-from itprobe.metrics.rdm import rdm, response_rdm
-from itprobe.metrics.similarity import compare_rdms, linear_cka
+from itprobe.metrics.rdm import DISTANCES, rdm, response_rdm
+from itprobe.metrics.similarity import COMPARISONS, compare_rdms, has_variance, linear_cka
 from itprobe.metrics.similarity_intervals import bootstrap_rsa, jackknife_cka, jackknife_interval
+from itprobe.metrics.variance import is_constant
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """A similarity and its 95 % interval over stimuli; NaN where a representation has no variance."""
+    """A similarity and its 95 % interval over stimuli; NaN where the features have no variance to compare."""
 
     value: float
     ci95: tuple[float, float]
+
+
+UNDEFINED = Similarity(float("nan"), (float("nan"), float("nan")))
+NO_RESPONSE_VARIANCE = (
+    "the responses do not differ between stimuli; there is nothing to compare features with"
+)
 
 
 class WholeSetMapping(Protocol):
@@ -36,7 +44,18 @@ class WholeSetMapping(Protocol):
         ...
 
     def compare(self, gram: Gram, responses: np.ndarray, seed: int) -> Similarity:
-        """Compare features of n stimuli (rows of `gram`) with responses (n, q), rows in the same order."""
+        """Compare features of n stimuli (rows of `gram`) with responses (n, q), rows in the same order.
+
+        Returns
+        -------
+        Similarity
+            NaN where the features have no variance.
+
+        Raises
+        ------
+        InputError
+            If the responses have none.
+        """
         ...
 
 
@@ -52,6 +71,11 @@ class RsaMapping:
         Of their upper triangles, see `itprobe.metrics.similarity.COMPARISONS`.
     n_draws : int
         Bootstrap draws over stimuli; ranks are taken anew in each, which is slow for many stimuli.
+
+    Raises
+    ------
+    InputError
+        If the distance or the comparison is unknown, or there are not at least two draws.
     """
 
     distance: str = "correlation"
@@ -59,6 +83,16 @@ class RsaMapping:
     n_draws: int = 200
 
     name = "rsa"
+
+    def __post_init__(self) -> None:
+        for what, name, known in (
+            ("distance", self.distance, DISTANCES),
+            ("comparison", self.comparison, COMPARISONS),
+        ):
+            if name not in known:
+                raise unknown_name(f"{what} of rsa", name, known)
+        if self.n_draws < 2:
+            raise InputError(f"rsa needs at least 2 bootstrap draws for its interval, not {self.n_draws}")
 
     def parameters(self) -> dict[str, object]:
         """Parameters as they stand in a result file."""
@@ -70,10 +104,15 @@ class RsaMapping:
 
     def compare(self, gram: Gram, responses: np.ndarray, seed: int) -> Similarity:
         """Compare the dissimilarities of n stimuli's features and responses (n, q)."""
-        features, measured = rdm(gram, self.distance), response_rdm(responses, self.distance)
+        measured = response_rdm(responses, self.distance)
+        if not has_variance(measured):
+            raise InputError(f"rsa with {self.distance} distances: {NO_RESPONSE_VARIANCE}")
+        if is_constant(gram):  # its distances are rounding, which has ranks too
+            return UNDEFINED
+        features = rdm(gram, self.distance)
         value = compare_rdms(features, measured, self.comparison)
         if np.isnan(value):
-            return Similarity(value, (np.nan, np.nan))
+            return UNDEFINED
         return Similarity(
             value, interval(bootstrap_rsa(features, measured, self.comparison, self.n_draws, seed))
         )
@@ -94,7 +133,9 @@ class CkaMapping:
     def compare(self, gram: Gram, responses: np.ndarray, seed: int) -> Similarity:
         """Compare the Gram matrices of n stimuli's features and responses (n, q)."""
         kernels = gram.values, gram_matrix(np.asarray(responses, dtype=np.float64)).values
-        value = linear_cka(*kernels, unbiased=self.unbiased)
+        if np.isnan(linear_cka(kernels[1], kernels[1], unbiased=self.unbiased)):
+            raise InputError(f"cka: {NO_RESPONSE_VARIANCE}")
+        value = float("nan") if is_constant(gram) else linear_cka(*kernels, unbiased=self.unbiased)
         if np.isnan(value):
-            return Similarity(value, (np.nan, np.nan))
+            return UNDEFINED
         return Similarity(value, jackknife_interval(value, jackknife_cka(*kernels, unbiased=self.unbiased)))

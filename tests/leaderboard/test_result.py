@@ -8,6 +8,7 @@ import pytest
 from itprobe.api import plan_requests, score_requests
 from itprobe.errors import InputError
 from itprobe.leaderboard import draw_ranking, load_held_out, load_result, ranked, ranking_table
+from itprobe.leaderboard.result import InterAnimal
 from itprobe.metrics import paired_difference
 
 
@@ -81,6 +82,33 @@ def test_long_ids_make_short_file_names(scored):
     }
     assert len(names) == 2
     assert max(map(len, names)) <= 180
+
+
+def test_corrected_scores_stand_beside_the_plain_ones(scored):
+    for item in scored:
+        content = json.loads(item.path.read_text())
+        section = content["scores"]["noise_corrected"]
+        assert set(section) == {"r2_er", "feve", "n_reliable", "least_reliability"}
+        assert set(section["feve"]) == {
+            *("median", "mean_reliable", "ci95", "ci95_mean_reliable"),
+            "n_undefined",
+        }
+        reliable = [n["reliability"] is not None and n["reliability"] >= 0.3 for n in content["per_neuroid"]]
+        assert section["n_reliable"] == sum(reliable)
+        assert all({"r2_er", "feve"} <= set(neuroid) for neuroid in content["per_neuroid"])
+
+
+def test_the_inter_animal_ceiling_stands_below_the_table(scored):
+    result = scored[0].result
+    between = InterAnimal(
+        median=0.456, mean=0.4, by_animal={"a": 0.5, "b": None}, mapping="ridge", n_neuroids=12
+    )
+    scores = result.scores.model_copy(update={"inter_animal": between})
+    text = ranking_table([result.model_copy(update={"scores": scores})])
+    assert "Inter-animal ceiling: r 0.456 (median of 12 neuroids" in text
+    assert "Inter-animal" not in ranking_table(
+        [result.model_copy(update={"scores": result.scores.model_copy(update={"inter_animal": None})})]
+    )
 
 
 def test_ranking_table_and_picture(scored, tmp_path):

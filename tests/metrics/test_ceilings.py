@@ -128,7 +128,7 @@ def test_inter_animal_ceiling_is_the_root_of_the_reliability_where_the_source_sa
         assert [(p.source, p.target) for p in pairs] == [("ann", "bob"), ("bob", "ann")]
         assert pairs[0].neuroids.tolist() == list(range(40, 80))
         assert pairs[0].pearson_r.shape == (10, 40)
-        r.append(inter_animal_ceiling(responses, ids, animals, RidgeMapping(), splits))
+        r.append(inter_animal_ceiling(responses, ids, animals, RidgeMapping(), splits).mean(axis=0))
     # 40 neuroids average the source's noise away but for a few hundredths
     ann, bob = np.mean(r, axis=0)[:40].mean(), np.mean(r, axis=0)[40:].mean()
     assert np.sqrt(0.5) - 0.04 < ann < np.sqrt(0.5) + 0.01
@@ -146,9 +146,10 @@ def test_three_animals_average_over_their_sources():
     animals = np.repeat(["ann", "bob", "cat"], 8)
     pairs = list(inter_animal_pairs(responses, ids, animals, RidgeMapping(), splits))
     assert len(pairs) == 6
-    to_cat = [p.pearson_r.mean(axis=0) for p in pairs if p.target == "cat"]
+    to_cat = [p.pearson_r for p in pairs if p.target == "cat"]
     ceiling = inter_animal_ceiling(responses, ids, animals, RidgeMapping(), splits)
-    np.testing.assert_allclose(ceiling[16:], np.mean(to_cat, axis=0))
+    assert ceiling.shape == (10, 24)
+    np.testing.assert_allclose(ceiling[:, 16:], np.mean(to_cat, axis=0))
 
 
 def test_inter_animal_input_is_checked():
