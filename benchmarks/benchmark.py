@@ -1,6 +1,8 @@
 """Benchmarks: a recording's region, a mapping and a split, usable by itprobe and by Brain-Score."""
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from brainscore_core.benchmarks import Benchmark
@@ -10,6 +12,7 @@ from brainscore_vision.model_interface import BrainModel
 
 from itprobe.benchmarks.evaluation import Evaluation, SimilarityEvaluation, compare, evaluate
 from itprobe.benchmarks.identifiers import BenchmarkId, parse_benchmark
+from itprobe.benchmarks.inter_animal import InterAnimalCeiling, inter_animal
 from itprobe.benchmarks.score import brainscore_score, ceiling_score
 from itprobe.benchmarks.target import Target, prepare_target
 from itprobe.data import load_recording
@@ -22,8 +25,9 @@ from itprobe.metrics import (
     Gram,
     Mapping,
     SplitPlan,
-    gram_matrix,
+    WholeSetMapping,
 )
+from itprobe.metrics.brainscore_metric import assembly_grams
 
 VERSION = 1
 """Goes up whenever scores change for the same features and recording."""
@@ -54,17 +58,22 @@ class PredictivityBenchmark(Benchmark):
     """
 
     def __init__(
-        self, benchmark_id: BenchmarkId, identifier: str | None = None, mapping: Mapping | None = None
+        self,
+        benchmark_id: BenchmarkId,
+        identifier: str | None = None,
+        mapping: Mapping | WholeSetMapping | None = None,
     ) -> None:
         self.benchmark_id = benchmark_id
         if mapping is not None and mapping.name != benchmark_id.mapping:
             raise InputError(
                 f"benchmark {benchmark_id} has the mapping {benchmark_id.mapping}, not {mapping.name}"
             )
-        default = MAPPINGS.get(benchmark_id.mapping)
-        self.fitted = mapping or (default() if default else None)
-        self.whole_set = None if self.fitted else WHOLE_SET_MAPPINGS[benchmark_id.mapping]()
+        whole_set = WHOLE_SET_MAPPINGS.get(benchmark_id.mapping)
+        chosen = mapping or (whole_set or MAPPINGS[benchmark_id.mapping])()
+        self.fitted = None if whole_set else cast(Mapping, chosen)
+        self.whole_set = cast(WholeSetMapping, chosen) if whole_set else None
         self._identifier = identifier or str(benchmark_id)
+        self._inter_animal: dict[int, InterAnimalCeiling | None] = {}
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -82,14 +91,35 @@ class PredictivityBenchmark(Benchmark):
         """Draw the splits."""
         return SPLITS[self.benchmark_id.split](self.target.stimuli, seed)
 
+    def inter_animal(self, seed: int = DEFAULT_SEED) -> InterAnimalCeiling | None:
+        """How well the animals predict each other; None for one animal, or a mapping without neuroids."""
+        if seed not in self._inter_animal:
+            ceiling = inter_animal(self.target, self.fitted, self.plan(seed)) if self.fitted else None
+            self._inter_animal[seed] = ceiling
+        return self._inter_animal[seed]
+
     def evaluate_gram(
-        self, gram: Gram, stimulus_ids: np.ndarray, seed: int = DEFAULT_SEED, label: str = "features"
+        self,
+        grams: Gram | Sequence[Gram],
+        stimulus_ids: np.ndarray,
+        seed: int = DEFAULT_SEED,
+        label: str = "features",
     ) -> Evaluation | SimilarityEvaluation:
-        """Score a layer from its Gram matrix; rows are joined by stimulus id."""
+        """Score a layer from its Gram matrix, or several for banded ridge; rows are joined by stimulus id."""
         if self.whole_set:
-            return compare(gram, stimulus_ids, self.target, self.whole_set, seed)
+            (gram,) = [grams] if isinstance(grams, Gram) else grams
+            return compare(gram, stimulus_ids, self.target, self.whole_set, seed, label)
         assert self.fitted
-        return evaluate(gram, stimulus_ids, self.target, self.fitted, self.plan(seed), seed, label)
+        return evaluate(
+            grams,
+            stimulus_ids,
+            self.target,
+            self.fitted,
+            self.plan(seed),
+            seed,
+            label,
+            self.inter_animal(seed),
+        )
 
     def __call__(self, candidate: BrainModel) -> Score:
         """Score a Brain-Score model.
@@ -114,9 +144,8 @@ class PredictivityBenchmark(Benchmark):
                 )
             recorded = recorded.squeeze("time_bin")
         recorded = recorded.transpose("presentation", "neuroid")
-        evaluation = self.evaluate_gram(
-            gram_matrix(np.asarray(recorded.values)), recorded["stimulus_id"].values, label="model"
-        )
+        grams = assembly_grams(recorded, self.benchmark_id.mapping)
+        evaluation = self.evaluate_gram(grams, recorded["stimulus_id"].values, label="model")
         return brainscore_score(evaluation)
 
     @property
@@ -145,7 +174,9 @@ class PredictivityBenchmark(Benchmark):
         return ceiling_score(self.target)
 
 
-def load_benchmark(identifier: str, mapping: Mapping | None = None) -> PredictivityBenchmark:
+def load_benchmark(
+    identifier: str, mapping: Mapping | WholeSetMapping | None = None
+) -> PredictivityBenchmark:
     """Make the benchmark of an id, e.g. ``simulated_small.IT-ridge`` or ``path/to/r.nc#V4-ridge.course``.
 
     Raises

@@ -22,9 +22,10 @@ except PackageNotFoundError:
 _PUBLIC = {
     "InputError": "itprobe.errors",
     "load_recording": "itprobe.data",
+    "partition": "itprobe.partitioning",
     "score": "itprobe.api",
 }
-__all__ = ["InputError", "__version__", "load_recording", "score"]
+__all__ = ["InputError", "__version__", "load_recording", "partition", "score"]
 
 
 def __getattr__(name: str) -> object:

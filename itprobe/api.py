@@ -18,22 +18,25 @@ from itprobe.benchmarks import (
     load_benchmark,
 )
 from itprobe.benchmarks.benchmark import VERSION
-from itprobe.benchmarks.features import layer_grams
+from itprobe.benchmarks.features import Extraction
+from itprobe.benchmarks.spaces import space_grams, spaces_of
 from itprobe.data import stimulus_set_sha256
 from itprobe.errors import InputError
 from itprobe.files import make_folder
-from itprobe.leaderboard import SIMULATED_NOTE, Result, save_result
+from itprobe.leaderboard import SIMULATED_NOTE, Result, draw_diagnostics, save_result
 from itprobe.leaderboard.result import (
     BenchmarkInfo,
     CandidateInfo,
     MappingInfo,
+    Provenance,
     RecordingInfo,
     Scores,
     SplitInfo,
 )
-from itprobe.metrics import DEFAULT_SEED, HeldOut, Mapping
+from itprobe.metrics import DEFAULT_SEED, Gram, HeldOut, Mapping, WholeSetMapping
+from itprobe.metrics.diagnostics import lambda_curve, spectrum
 from itprobe.metrics.store import GramStore
-from itprobe.models import Candidate, load_candidate, parse_candidate
+from itprobe.models import Candidate, Precision, load_candidate, parse_candidate
 from itprobe.provenance import per_neuroid, provenance
 
 
@@ -68,7 +71,9 @@ def score(
     device: str = "auto",
     results: str | Path | None = None,
     preprocessing: dict[str, Any] | None = None,
-    mapping: Mapping | None = None,
+    mapping: Mapping | WholeSetMapping | None = None,
+    precision: Precision = "full",
+    extraction: Extraction = Extraction(),
 ) -> Score:
     """Score one layer of a model on a benchmark.
 
@@ -79,7 +84,7 @@ def score(
     benchmark : str
         E.g. ``simulated_small.IT-ridge`` or ``path/to/recording.nc#V4-ridge.course``.
     layer : str, optional
-        The layer, where `model` does not name one.
+        The layer, where `model` does not name one; ``NAME,NAME`` for a ``-banded`` benchmark.
     seed : int
         Of splits and bootstrap; 1 is Brain-Score's.
     device : str
@@ -90,6 +95,10 @@ def score(
         For a module object: size, mean, std, interpolation of its images.
     mapping : Mapping, optional
         The benchmark's mapping with other parameters, e.g. ``RidgeMapping(per_neuroid=False)``.
+    precision : {"full", "tf32", "bf16"}
+        Of the forward pass.
+    extraction : Extraction
+        Memory that features may take, and the type they are kept in.
 
     Returns
     -------
@@ -102,11 +111,13 @@ def score(
     InputError
         If something given cannot be used, in one line.
     """
-    requests = plan_requests([model], [layer] if layer else [], device, preprocessing)
+    requests = plan_requests([model], [layer] if layer else [], device, preprocessing, precision)
     layers = requests[0].layers
     if len(layers) > 1:
         raise InputError(f"{requests[0].candidate.identifier}: name one layer of: {', '.join(layers)}")
-    (scored,) = score_requests(requests, benchmark, seed=seed, results=results, mapping=mapping)
+    (scored,) = score_requests(
+        requests, benchmark, seed=seed, results=results, mapping=mapping, extraction=extraction
+    )
     scored.score.attrs["result"] = scored.result
     return scored.score
 
@@ -124,6 +135,7 @@ def plan_requests(
     layers: Sequence[str] = (),
     device: str = "auto",
     preprocessing: dict[str, Any] | None = None,
+    precision: Precision = "full",
 ) -> list[Request]:
     """Load candidates and settle their layers, so that what is misspelt is known before anything is run.
 
@@ -132,11 +144,13 @@ def plan_requests(
     models : sequence of candidate ids or modules
         Ids that differ in the layer only share a forward pass.
     layers : sequence of str
-        Layers for networks whose id names none; "all" and "blocks" stand for many. By default a network's
-        blocks. Controls have one layer and take no notice.
+        Layers for networks whose id names none; "all" and "blocks" stand for many, ``NAME,NAME`` for several
+        at once. By default a network's blocks. Controls have one layer and take no notice.
     device : str
     preprocessing : dict, optional
         For module objects.
+    precision : {"full", "tf32", "bf16"}
+        Of the forward passes.
 
     Raises
     ------
@@ -146,12 +160,12 @@ def plan_requests(
     requests: dict[str, Request] = {}
     for model in models:
         if isinstance(model, nn.Module):
-            candidate, own = load_candidate(model, device, preprocessing), None
+            candidate, own = load_candidate(model, device, preprocessing, precision), None
         else:
             parsed = parse_candidate(model)
             own = parsed.layer
             known = requests.get(parsed.identifier)
-            candidate = known.candidate if known else load_candidate(parsed, device)
+            candidate = known.candidate if known else load_candidate(parsed, device, precision=precision)
         request = requests.setdefault(candidate.identifier, Request(candidate, []))
         if own and candidate.track == "control":
             candidate.check_layer(own)
@@ -170,7 +184,8 @@ def _layers_of(candidate: Candidate, wanted: list[str]) -> list[str]:
         if name in ("all", "blocks"):
             names += candidate.layers("all" if name == "all" else "blocks")
         else:
-            candidate.check_layer(name)
+            for part in name.split(","):
+                candidate.check_layer(part)
             names.append(name)
     return names
 
@@ -181,7 +196,9 @@ def score_requests(
     *,
     seed: int = DEFAULT_SEED,
     results: str | Path | None = None,
-    mapping: Mapping | None = None,
+    mapping: Mapping | WholeSetMapping | None = None,
+    extraction: Extraction = Extraction(),
+    diagnostics: bool = False,
 ) -> Iterator[ScoredLayer]:
     """Score layers one after the other; each result is written as soon as it is there.
 
@@ -195,6 +212,10 @@ def score_requests(
         Folder for result files.
     mapping : Mapping, optional
         The benchmark's mapping with other parameters.
+    extraction : Extraction
+        Memory that features may take, and the type they are kept in.
+    diagnostics : bool
+        Draw each layer's spectrum and lambda curve beside its result file.
 
     Yields
     ------
@@ -209,20 +230,40 @@ def score_requests(
         make_folder(Path(results))  # a folder that cannot be written is better known before hours of work
     stimuli = bench.target.stimulus_set
     digest = stimulus_set_sha256(stimuli)
-    for request in requests:
-        request.candidate.check_stimuli(stimuli)  # what cannot be scored is better known before hours of work
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    kind = bench.benchmark_id.mapping
+    for request in requests:  # what cannot be scored is better known before hours of work
+        request.candidate.check_stimuli(stimuli)
+        for layer in request.layers:
+            spaces_of(request.candidate, layer, kind)
     for request in requests:
         candidate, clock = request.candidate, monotonic()
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        for layer, gram, ids in layer_grams(candidate, stimuli, digest, request.layers, GramStore()):
-            evaluation = bench.evaluate_gram(gram, ids, seed, layer)
-            result = _result(candidate, layer, bench, evaluation, digest, (started, monotonic() - clock))
+        for layer, grams, ids in space_grams(
+            candidate, stimuli, digest, request.layers, kind, GramStore(), extraction
+        ):
+            evaluation = bench.evaluate_gram(grams, ids, seed, layer)
+            origin = provenance(candidate, extraction.dtype, seed, started, monotonic() - clock)
+            result = _result(candidate, layer, bench, evaluation, digest, origin)
             held_out = evaluation.held_out if isinstance(evaluation, Evaluation) else None
             path = None
             if results is not None:
                 path, result = save_result(result, held_out, results)
+                if diagnostics:
+                    _draw_diagnostics(grams, evaluation, result, path)
             yield ScoredLayer(result, held_out, brainscore_score(evaluation), path)
             clock = monotonic()
+
+
+def _draw_diagnostics(
+    grams: Sequence[Gram], evaluation: Evaluation | SimilarityEvaluation, result: Result, path: Path
+) -> None:
+    """Draw the spectrum of each of a layer's spaces, with the lambda curve where lambda was chosen."""
+    choices = evaluation.choices if isinstance(evaluation, Evaluation) else []
+    chosen = [choice for choice in choices if choice is not None]
+    for index, gram in enumerate(grams, start=1):
+        suffix = ".diagnostics" if len(grams) == 1 else f".diagnostics{index}"
+        picture = path.with_name(f"{path.stem}{suffix}.png")
+        draw_diagnostics(spectrum(gram), lambda_curve(chosen) if chosen else None, result, picture)
 
 
 def _result(
@@ -231,11 +272,12 @@ def _result(
     bench: PredictivityBenchmark,
     evaluation: Evaluation | SimilarityEvaluation,
     stimuli_digest: str,
-    time: tuple[str, float],
+    origin: Provenance,
 ) -> Result:
     """Everything the result file says about one layer."""
     target = bench.target
     network = candidate.track != "control"
+    spaces = spaces_of(candidate, layer, bench.benchmark_id.mapping)
     warnings = [*target.warnings, *evaluation.warnings]
     if target.recording["simulated"]:
         warnings.append(SIMULATED_NOTE)
@@ -247,6 +289,7 @@ def _result(
             weights=candidate.weights_kind,
             weights_sha256=candidate.weights_sha256,
             n_features=evaluation.n_features,
+            effective_dimensionality=evaluation.effective_dimensionality,
         ),
         benchmark=BenchmarkInfo(id=str(bench.benchmark_id), version=VERSION),
         recording=RecordingInfo(
@@ -260,13 +303,13 @@ def _result(
             stimulus_set_sha256=stimuli_digest,
             citation=str(target.recording["citation"]),
         ),
-        mapping=MappingInfo(name=bench.benchmark_id.mapping, params=bench.parameters),
+        mapping=MappingInfo(name=bench.benchmark_id.mapping, params=bench.parameters, spaces=spaces),
         split=_split_info(evaluation, bench.benchmark_id.split),
         scores=Scores.model_validate(evaluation.summary),
-        per_neuroid=per_neuroid(evaluation),
+        per_neuroid=per_neuroid(evaluation, spaces),
         predictions=None,
         warnings=warnings,
-        provenance=provenance(candidate, evaluation.seed, *time),
+        provenance=origin,
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``itprobe list | score | recording | cache``.
+"""The command line: ``itprobe list | score | partition | recording | cache``.
 
 Exit codes: 0 done; 2 bad input, with one line that says what was wrong, where, and what to do; 1 a fault
 of ours; 130 interrupted.
@@ -10,9 +10,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from itprobe import __version__
 from itprobe.errors import InputError
+
+if TYPE_CHECKING:
+    from itprobe.benchmarks.features import Extraction
 
 DEFAULT_RESULTS = "itprobe-results"
 
@@ -51,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_list(commands)
     _add_score(commands)
+    _add_partition(commands)
     _add_recording(commands)
     _add_cache(commands)
     return parser
@@ -76,12 +81,10 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="append",
         default=[],
         metavar="L",
-        help="layer for models that name none: NAME, NAME~pool4, 'blocks' (default) or 'all'; may be repeated",
+        help="layer for models that name none: NAME, NAME~pool4, NAME,NAME (for -banded), 'blocks' (default) or "
+        "'all'; may be repeated",
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
-    parser.add_argument(
-        "--seed", type=_seed, default=1, help="of splits and bootstrap (default 1, Brain-Score's)"
-    )
+    _add_computing(parser)
     parser.add_argument(
         "--results", default=DEFAULT_RESULTS, metavar="DIR", help=f"default {DEFAULT_RESULTS}"
     )
@@ -91,7 +94,60 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--shared-lambda", action="store_true", help="one lambda for all neuroids instead of one for each"
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of the mapping, e.g. n_components=50 (pcr, pls), folds=5 or lambdas=1,10,100 (ridge), "
+        "distance=euclidean (rsa), unbiased=false (cka); may be repeated",
+    )
+    parser.add_argument(
+        "--diagnostics",
+        action="store_true",
+        help="also draw each layer's spectrum and lambda curve beside its result file",
+    )
     parser.set_defaults(run=run_score)
+
+
+def _add_partition(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "partition",
+        help="unique and shared explained variance of several feature spaces",
+        description="What two to four feature spaces, each NAME[@WEIGHTS]:LAYER or a control, explain alone "
+        "and share, by banded ridge from every set of them on the same splits.",
+    )
+    parser.add_argument(
+        "spaces", nargs="+", metavar="SPACE", help="e.g. efficientnet_lite0:_blocks.12 pixels"
+    )
+    parser.add_argument("--benchmark", required=True, metavar="ID", help="e.g. simulated_small.IT-banded")
+    _add_computing(parser)
+    parser.add_argument("--out", metavar="FILE.nc", help="also write all figures, neuroid by neuroid")
+    parser.set_defaults(run=run_partition)
+
+
+def _add_computing(parser: argparse.ArgumentParser) -> None:
+    """Options of all commands that run networks."""
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--precision", default="full", help="of the forward pass: full (default), tf32 or bf16"
+    )
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="what features may take in memory (default: half of what is free); the rest goes to disk or is "
+        "computed again",
+    )
+    parser.add_argument(
+        "--features",
+        default="float32",
+        metavar="TYPE",
+        help="features are kept as float32 (default) or float16",
+    )
+    parser.add_argument(
+        "--seed", type=_seed, default=1, help="of splits and bootstrap (default 1, Brain-Score's)"
+    )
 
 
 def _seed(text: str) -> int:
@@ -177,19 +233,25 @@ def run_score(options: argparse.Namespace) -> None:
     from itprobe.benchmarks import parse_benchmark
     from itprobe.files import file_name_of
     from itprobe.leaderboard import draw_ranking, ranking_table
-    from itprobe.metrics import SHARED_LAMBDA
+    from itprobe.metrics import MAPPINGS, WHOLE_SET_MAPPINGS, with_options
 
     name = parse_benchmark(options.benchmark).mapping  # misspelt, it is known before networks are loaded
-    mapping = None
-    if options.shared_lambda:
-        if name not in SHARED_LAMBDA:
-            raise InputError(f"--shared-lambda: {name} has no lambda; leave it out")
-        mapping = SHARED_LAMBDA[name]
-    requests = plan_requests(options.models, options.layer, options.device)
+    kind = {**MAPPINGS, **WHOLE_SET_MAPPINGS}[name]
+    if options.shared_lambda and not hasattr(kind, "per_neuroid"):
+        raise InputError(f"--shared-lambda: {name} has no lambda; leave it out")
+    mapping = with_options(kind, _mapping_options(options))
+    extraction = _extraction(options)
+    requests = plan_requests(options.models, options.layer, options.device, precision=options.precision)
     results = []
     try:
         for scored in score_requests(
-            requests, options.benchmark, seed=options.seed, results=options.results, mapping=mapping
+            requests,
+            options.benchmark,
+            seed=options.seed,
+            results=options.results,
+            mapping=mapping,
+            extraction=extraction,
+            diagnostics=options.diagnostics,
         ):
             results.append(scored.result)
             if options.json:
@@ -200,6 +262,45 @@ def run_score(options: argparse.Namespace) -> None:
             picture = draw_ranking(results, folder / f"{file_name_of(results[0].benchmark.id)}.png")
             print(ranking_table(results))
             print(f"\n{len(results)} result files: {folder}\npicture: {picture}")
+
+
+def _mapping_options(options: argparse.Namespace) -> dict[str, str]:
+    """Read ``--set NAME=VALUE`` and ``--shared-lambda``."""
+    chosen = {}
+    for text in options.set:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise InputError(f"--set {text}: write NAME=VALUE, e.g. n_components=50")
+        chosen[name] = value
+    if options.shared_lambda:
+        chosen["per_neuroid"] = "false"
+    return chosen
+
+
+def _extraction(options: argparse.Namespace) -> "Extraction":
+    from itprobe.benchmarks.features import Extraction
+
+    return Extraction(None if options.memory is None else int(options.memory * 1e9), options.features)
+
+
+def run_partition(options: argparse.Namespace) -> None:
+    """Partition explained variance and print the parts."""
+    from itprobe.files import atomic_file
+    from itprobe.partitioning import partition, partition_table
+
+    dataset = partition(
+        options.spaces,
+        options.benchmark,
+        seed=options.seed,
+        device=options.device,
+        precision=options.precision,
+        extraction=_extraction(options),
+    )
+    print(partition_table(dataset))
+    if options.out:
+        with atomic_file(Path(options.out)) as temporary:
+            dataset.to_netcdf(temporary, engine="netcdf4")
+        print(f"\nall figures: {options.out}")
 
 
 def run_describe(options: argparse.Namespace) -> None:

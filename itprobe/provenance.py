@@ -3,6 +3,7 @@
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -13,23 +14,45 @@ from itprobe.metrics import mean_over_splits
 from itprobe.models import Candidate
 
 
-def per_neuroid(evaluation: Evaluation | SimilarityEvaluation) -> list[Neuroid] | None:
-    """Scores of each neuroid, means over the splits in which they are defined; None for a similarity."""
+def versions() -> dict[str, str]:
+    """Versions of the packages that compute scores, and of Python."""
+    names = ("itprobe", "brainscore_vision", "torch", "numpy")
+    return {**{name: version(name) for name in names}, "python": platform.python_version()}
+
+
+def per_neuroid(evaluation: Evaluation | SimilarityEvaluation, spaces: Sequence[str]) -> list[Neuroid] | None:
+    """Scores of each neuroid, means over the splits in which they are defined; None for a similarity.
+
+    r²_ER and FEVE are there only where every split defines them: to average those splits in which a noisy
+    neuroid happened to vary more than its noise would be to choose among its values. `spaces` are the
+    names of the evaluation's feature spaces.
+    """
     if isinstance(evaluation, SimilarityEvaluation):
         return None
     r, ev = mean_over_splits(evaluation.pearson_r), mean_over_splits(evaluation.explained_variance)
     infinite = np.isinf(evaluation.lambdas)
     log_alpha = mean_over_splits(np.log(np.where(infinite, np.nan, evaluation.lambdas)))
     target = evaluation.target
-    rho = target.reliability.rho if target.reliability else np.full(len(r), np.nan)
+    undefined = np.full(len(r), np.nan)
+    rho = target.reliability.rho if target.reliability else undefined
+    corrected = evaluation.corrected
+    r2_er, feve = (
+        (undefined, undefined)
+        if corrected is None
+        else (corrected.r2_er.mean(axis=0), corrected.feve.mean(axis=0))
+    )
+    shares = None if evaluation.shares is None else mean_over_splits(evaluation.shares)
     return [
         Neuroid(
             neuroid_id=str(neuroid_id),
             pearson_r=_number(r[j]),
             explained_variance=_number(ev[j]),
+            r2_er=_number(r2_er[j]),
+            feve=_number(feve[j]),
             reliability=_number(rho[j]),
             alpha=_number(np.exp(log_alpha[j])),
             mean_predictor_splits=int(infinite[:, j].sum()),
+            shares=None if shares is None else dict(zip(spaces, map(_number, shares[:, j]), strict=True)),
         )
         for j, neuroid_id in enumerate(target.neuroids["neuroid_id"])
     ]
@@ -39,13 +62,15 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def provenance(candidate: Candidate, seed: int, started: str, seconds: float) -> Provenance:
+def provenance(candidate: Candidate, features: str, seed: int, started: str, seconds: float) -> Provenance:
     """Describe the running process.
 
     Parameters
     ----------
     candidate : Candidate
         Its device is stated; controls run on the cpu.
+    features : str
+        Type in which features were kept.
     seed : int
     started : str
         ISO time.
@@ -54,12 +79,10 @@ def provenance(candidate: Candidate, seed: int, started: str, seconds: float) ->
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Provenance(
-        itprobe=version("itprobe"),
-        brainscore_vision=version("brainscore_vision"),
-        torch=version("torch"),
-        numpy=version("numpy"),
-        python=platform.python_version(),
+        **versions(),
         device=str(getattr(candidate, "device", "cpu")),
+        precision=str(getattr(candidate, "precision", "full")),
+        features=features,
         seed=seed,
         started=started,
         seconds=round(seconds, 3),

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 
+from itprobe.metrics.banded import BandedRidgeMapping
+from itprobe.metrics.banded_estimator import GramBandedRidgeCV
 from itprobe.metrics.correlation import explained_variance, mean_over_splits, pearson_r
 from itprobe.metrics.crossvalidate import predict_held_out
 from itprobe.metrics.estimators import GramPCR, GramPLS, GramRidgeCV
 from itprobe.metrics.gram import Gram, gram_matrix
 from itprobe.metrics.inference import HeldOut, interval, paired_difference, resample
 from itprobe.metrics.mapping import Mapping
+from itprobe.metrics.options import with_options
 from itprobe.metrics.pcr import PcrMapping
 from itprobe.metrics.pls import PlsMapping
 from itprobe.metrics.reliability import (
@@ -24,14 +27,9 @@ MAPPINGS: dict[str, Callable[[], Mapping]] = {
     "ridge": RidgeMapping,
     "pcr": PcrMapping,
     "pls": PlsMapping,
+    "banded": BandedRidgeMapping,
 }
 """Mappings that are fitted on training stimuli, by the name that stands in a benchmark's id."""
-
-SHARED_LAMBDA: dict[str, Mapping] = {
-    "ridge": RidgeMapping(per_neuroid=False),
-    "pcr": PcrMapping(per_neuroid=False),
-}
-"""Mappings with one lambda for all neuroids."""
 
 WHOLE_SET_MAPPINGS: dict[str, Callable[[], WholeSetMapping]] = {"rsa": RsaMapping, "cka": CkaMapping}
 """Mappings that compare all stimuli at once."""
@@ -39,11 +37,12 @@ WHOLE_SET_MAPPINGS: dict[str, Callable[[], WholeSetMapping]] = {"rsa": RsaMappin
 __all__ = [
     "DEFAULT_SEED",
     "MAPPINGS",
-    "SHARED_LAMBDA",
     "SPLITS",
     "WHOLE_SET_MAPPINGS",
+    "BandedRidgeMapping",
     "CkaMapping",
     "Gram",
+    "GramBandedRidgeCV",
     "GramPCR",
     "GramPLS",
     "GramRidgeCV",
@@ -69,4 +68,5 @@ __all__ = [
     "predict_held_out",
     "resample",
     "split_half_reliability",
+    "with_options",
 ]

@@ -7,7 +7,7 @@ from brainscore_core.supported_data_standards.brainio.assemblies import DataAsse
 
 from itprobe.metrics.correlation import pearson_r
 from itprobe.metrics.crossvalidate import check_same_stimuli, predict_held_out
-from itprobe.metrics.gram import gram_matrix
+from itprobe.metrics.gram import Gram, gram_matrix
 from itprobe.metrics.mapping import Mapping
 from itprobe.metrics.ridge import RidgeMapping
 from itprobe.metrics.splits import DEFAULT_SEED, STRATIFY_BY, brainscore
@@ -32,7 +32,8 @@ class CrossValidatedPredictivity(Metric):
         """Predict `target` (presentation, neuroid) from `source` (presentation, neuroid).
 
         Rows are joined by stimulus_id; splits are drawn in the target's order, stratified by
-        object_name where the target has it.
+        object_name where the target has it. For banded ridge each ``layer`` of the source, where its
+        neuroids have one, is a feature space.
 
         Returns
         -------
@@ -50,7 +51,7 @@ class CrossValidatedPredictivity(Metric):
         if hasattr(target, STRATIFY_BY):  # levels of an index are not among an assembly's `coords`
             strata = stimuli[STRATIFY_BY] = target[STRATIFY_BY].values
         results = predict_held_out(
-            gram_matrix(np.asarray(source.values)),
+            assembly_grams(source, self.mapping.name),
             source["stimulus_id"].values,
             np.asarray(target.values, dtype=np.float64),
             ids,
@@ -66,6 +67,15 @@ class CrossValidatedPredictivity(Metric):
         score.attrs[Score.RAW_VALUES_KEY] = raw
         score.attrs["error"] = float(per_split.std() / np.sqrt(len(per_split)))
         return score
+
+
+def assembly_grams(source: DataAssembly, mapping: str) -> list[Gram]:
+    """Gram matrices of an assembly (presentation, neuroid): one, or one per ``layer`` for banded ridge."""
+    values = np.asarray(source.values)
+    if mapping != "banded" or not hasattr(source, "layer"):
+        return [gram_matrix(values)]
+    layers = source["layer"].values.astype(str)
+    return [gram_matrix(values[:, layers == layer]) for layer in dict.fromkeys(layers)]
 
 
 class WholeSetSimilarity(Metric):

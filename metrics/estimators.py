@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, check_X_y
 
 from itprobe.metrics.dual import DualSolution
+from itprobe.metrics.kernel_checks import check_kernel
 from itprobe.metrics.pcr import PcrMapping
 from itprobe.metrics.pls import PlsMapping
 from itprobe.metrics.ridge import RidgeMapping
@@ -26,8 +27,8 @@ class _GramEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
         if self.kernel not in ("linear", "precomputed"):
             raise ValueError(f"kernel must be 'linear' or 'precomputed', not {self.kernel!r}")
-        if self.kernel == "precomputed" and features.shape[0] != features.shape[1]:
-            raise ValueError(f"a precomputed kernel must be square to fit, this one is {features.shape}")
+        if self.kernel == "precomputed":
+            check_kernel(features)
         self.n_features_in_ = features.shape[1]
         self._single = responses.ndim == 1
         responses = np.asarray(responses, dtype=np.float64).reshape(len(features), -1)

@@ -6,5 +6,6 @@ from itprobe.metrics.brainscore_metric import CrossValidatedPredictivity, WholeS
 metric_registry["itprobe-ridge"] = lambda: CrossValidatedPredictivity(MAPPINGS["ridge"]())
 metric_registry["itprobe-pcr"] = lambda: CrossValidatedPredictivity(MAPPINGS["pcr"]())
 metric_registry["itprobe-pls"] = lambda: CrossValidatedPredictivity(MAPPINGS["pls"]())
+metric_registry["itprobe-banded"] = lambda: CrossValidatedPredictivity(MAPPINGS["banded"]())
 metric_registry["itprobe-rsa"] = lambda: WholeSetSimilarity(WHOLE_SET_MAPPINGS["rsa"]())
 metric_registry["itprobe-cka"] = lambda: WholeSetSimilarity(WHOLE_SET_MAPPINGS["cka"]())

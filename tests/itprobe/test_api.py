@@ -6,7 +6,10 @@ import torch
 
 import itprobe
 from itprobe.api import plan_requests, score_requests
-from itprobe.metrics import paired_difference
+from itprobe.benchmarks import load_benchmark
+from itprobe.data import save_recording
+from itprobe.leaderboard import load_result
+from itprobe.metrics import gram_matrix, paired_difference
 
 
 class Recovering(torch.nn.Module):
@@ -47,6 +50,51 @@ def test_a_module_object_is_a_candidate(visible_file, tmp_path):
     assert len(score.attrs["result"].candidate.weights_sha256) == 64
     with pytest.raises(itprobe.InputError, match="name one layer of: good, poor"):
         itprobe.score(Recovering(), f"{visible_file}#IT-ridge", layer="all", preprocessing=options)
+
+
+OPTIONS = {"mean": (0, 0, 0), "std": (1, 1, 1), "size": 96}
+
+
+def test_banded_weighs_the_layers_it_is_given(visible_file, tmp_path):
+    score = itprobe.score(
+        Recovering(),
+        f"{visible_file}#IT-banded",
+        layer="good,poor",
+        preprocessing=OPTIONS,
+        results=tmp_path / "out",
+    )
+    result = load_result(next((tmp_path / "out").glob("*.json")))
+    assert result == score.attrs["result"]
+    assert result.mapping.spaces == ["good", "poor"]
+    assert result.candidate.n_features == 3 * 12 * 12 + 3
+    assert result.candidate.effective_dimensionality is None
+    for neuroid in result.per_neuroid:
+        assert sum(neuroid.shares.values()) == pytest.approx(1)
+    with pytest.raises(itprobe.InputError, match="names 2 layers; ridge takes one"):
+        itprobe.score(Recovering(), f"{visible_file}#IT-ridge", layer="good,poor", preprocessing=OPTIONS)
+
+
+def test_banded_takes_a_single_layer_at_three_resolutions(visible_file):
+    (scored,) = score_requests(
+        plan_requests([Recovering()], ["good"], preprocessing=OPTIONS), f"{visible_file}#IT-banded"
+    )
+    assert scored.result.mapping.spaces == ["good", "good~pool4", "good~pool1"]
+    assert scored.result.candidate.n_features == 3 * (144 + 16 + 1)
+
+
+def test_banded_with_one_useless_space_keeps_up_with_ridge_and_beats_it_where_spaces_differ(plant, tmp_path):
+    """Half of the neuroids read the first space, half the second; ridge on both has one scale for both."""
+    ids, rng = plant.ids, np.random.default_rng(2)
+    spaces = [rng.normal(size=(len(ids), 30)), 30 * rng.normal(size=(len(ids), 30))]
+    signal = np.hstack([x @ rng.normal(size=(30, 6)) / x.std() / 5 for x in spaces])
+    trials = signal[:, None] + rng.normal(size=(len(ids), 6, 12))
+    save_recording(plant.assembly(trials, tmp_path / "stimuli"), tmp_path / "two.nc")
+    banded = load_benchmark(f"{tmp_path / 'two.nc'}#IT-banded")
+    ridge = load_benchmark(f"{tmp_path / 'two.nc'}#IT-ridge")
+    both = ridge.evaluate_gram(gram_matrix(np.hstack(spaces)), ids)
+    weighed = banded.evaluate_gram([gram_matrix(x) for x in spaces], ids)
+    assert paired_difference(weighed.held_out, both.held_out).ci95[0] > 0
+    assert weighed.shares.shape == (10, 2, 12)
 
 
 def test_layers_of_one_candidate_share_a_pass_and_pair(visible_file):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from PIL import Image
 
 from itprobe.cli import main
@@ -309,3 +310,28 @@ def test_an_interrupt_keeps_finished_results(planted_file, tmp_path):
     assert done.returncode == 130, done.stderr
     assert "interrupted" in done.stderr
     assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".nc", ".png"]
+
+
+def test_partition_prints_the_parts_and_writes_them(run, planted_file, tmp_path):
+    code, out, _ = run(
+        *("partition", "pixels", "object_onehot", "--benchmark", f"{planted_file}#IT-banded"),
+        *("--out", tmp_path / "parts.nc"),
+    )
+    assert code == 0
+    assert "shared by pixels + object_onehot" in out
+    with xr.open_dataset(tmp_path / "parts.nc") as dataset:
+        assert dataset.sizes == {"spaces": 3, "neuroid": 12, "bound": 2}
+
+
+def test_diagnostics_and_parameters_of_the_mapping(run, refused, planted_file, tmp_path):
+    benchmark = ("--benchmark", f"{planted_file}#IT-pls", "--results", tmp_path / "out")
+    code, _, _ = run("score", "object_onehot", *benchmark, "--set", "n_components=3", "--diagnostics")
+    assert code == 0
+    (path,) = (tmp_path / "out").glob("*.json")
+    assert json.loads(path.read_text())["mapping"]["params"]["n_components"] == 3
+    assert path.with_name(f"{path.stem}.diagnostics.png").is_file()
+    assert "unknown parameter of pls" in refused("score", "pixels", *benchmark, "--set", "folds=3")
+    assert "write NAME=VALUE" in refused("score", "pixels", *benchmark, "--set", "folds")
+    assert "unknown precision: 'half'" in refused("score", "pixels", *benchmark, "--precision", "half")
+    assert "unknown type of features" in refused("score", "pixels", *benchmark, "--features", "int8")
+    assert "memory budget" in refused("score", "pixels", *benchmark, "--memory", "-1")
