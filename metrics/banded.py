@@ -146,11 +146,12 @@ class BandedRidgeMapping:
         splits: Sequence[SplitRows],
         resolution: float = 1e-13,
         strata: np.ndarray | None = None,
+        n_features: int | None = None,
     ) -> Iterator[Prediction]:
         """Predict the test stimuli of each split from several spaces, see `Mapping.predict_splits`.
 
         The spaces are scaled by their mean eigenvalue over all stimuli, which is their unit and sees no
-        response; all candidates of all splits share the decompositions.
+        response.
         """
         scales = _scales(kernels, resolution)
         candidates = self.shares(len(kernels))
@@ -159,7 +160,9 @@ class BandedRidgeMapping:
         with progress_bar(len(candidates), "banded: shares", "candidate") as bar:
             for shares in candidates:
                 mixed = _mixed(kernels, shares * scales)
-                predicted = self._ridge().predict_splits([mixed], responses, splits, resolution, strata)
+                predicted = self._ridge().predict_splits(
+                    [mixed], responses, splits, resolution, strata, n_features
+                )
                 for index, one in enumerate(predicted):
                     assert one.choice is not None
                     found = {"predictions": one.predictions, **_chosen(one.choice, shares)}

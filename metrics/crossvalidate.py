@@ -83,6 +83,7 @@ def predict_held_out(
         [SplitRows(rows.get_indexer(split.train), rows.get_indexer(split.test)) for split in splits],
         max(gram.resolution for gram in spaces),
         None if strata is None else strata[order],
+        sum(gram.n_features for gram in spaces),
     )
     for split, result in zip(splits, predicted, strict=True):
         measured = responses[pd.Index(response_ids).get_indexer(split.test)]

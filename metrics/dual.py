@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from itprobe.metrics.blas import product
 from itprobe.metrics.spectrum import Spectrum
 
 
@@ -27,13 +28,13 @@ class DualSolution:
 
     def predict(self, kernel: np.ndarray) -> np.ndarray:
         """Predict responses, shape (m, q), from the kernel between m stimuli and the training ones (m, n)."""
-        return kernel @ self.dual + self.intercept
+        return product(kernel, self.dual) + self.intercept
 
 
 def ridge_dual(spectrum: Spectrum, responses: np.ndarray, lambdas: np.ndarray) -> np.ndarray:
     """Dual coefficients (n, q) of responses (n, q) within the directions of a spectrum, lambdas (q,)."""
-    loadings = spectrum.vectors.T @ responses
-    return spectrum.vectors @ (loadings / (spectrum.eigenvalues[:, None] + lambdas[None, :]))
+    loadings = product(spectrum.vectors.T, responses)
+    return product(spectrum.vectors, loadings / (spectrum.eigenvalues[:, None] + lambdas[None, :]))
 
 
 def solve_ridge(
@@ -52,5 +53,5 @@ def solve_ridge(
         Infinity gives the mean response as prediction.
     """
     dual = ridge_dual(spectrum, responses, lambdas)
-    intercept = (responses - kernel @ dual).mean(axis=0)
+    intercept = (responses - product(kernel, dual)).mean(axis=0)
     return DualSolution(dual, intercept, lambdas)

@@ -155,24 +155,34 @@ class _Sum(ABC):
 
 
 class _HostSum(_Sum):
-    """Of arrays, by BLAS."""
+    """Of arrays, by BLAS.
+
+    Only scipy's is used: see `itprobe.metrics.blas` for what alternating with numpy's would cost.
+    """
 
     def __init__(self, n: int, double: bool) -> None:
         super().__init__(n, double)
-        self._sum = np.zeros((n, n))
+        self._sum = np.zeros((n, n), order="F")
 
     def add(self, chunk: Features) -> None:
-        work = np.float64 if self.double else np.float32
-        syrk = blas.dsyrk if self.double else blas.ssyrk
-        values = np.asarray(chunk, dtype=work)
-        origin = values.mean(axis=0, dtype=np.float64)
-        self.feature_sums += values.sum(axis=1, dtype=np.float64)
-        for start in range(0, len(values), _SLAB_ROWS):
-            rows = slice(start, start + _SLAB_ROWS)
-            self.origin_products[rows] += values[rows] @ origin
-        self.origin_norm += float(origin @ origin)
+        work, syrk = (np.float64, blas.dsyrk) if self.double else (np.float32, blas.ssyrk)
+        values = np.array(chunk, dtype=work, order="C")
+        slabs = (values[start : start + _SLAB_ROWS] for start in range(0, len(values), _SLAB_ROWS))
+        origin = sum(slab.sum(axis=0).astype(np.float64) for slab in slabs) / len(values)
+        origin = origin.astype(work)
+        exact = origin.astype(np.float64)
+        norm = float(np.sum(exact**2))
+        values -= origin
+        # What is left after the origin is small, and so is its rounding.
+        self.feature_sums += exact.sum()
+        self.origin_products += norm
+        self.origin_norm += norm
+        for start in range(0, values.shape[1], _SLAB_FEATURES):
+            columns = slice(start, start + _SLAB_FEATURES)
+            self.feature_sums += values[:, columns].sum(axis=1)
+            self.origin_products += np.einsum("ij,j->i", values[:, columns], origin[columns])
         # BLAS wants column-major: the transpose of a row-major array is that without a copy.
-        self._sum += syrk(1.0, (values - origin.astype(work)).T, trans=1)
+        self._sum += syrk(1.0, values.T, trans=1)
 
     def _upper(self) -> np.ndarray:
         return self._sum

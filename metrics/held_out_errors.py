@@ -9,6 +9,7 @@ have if the fit had not seen them are ``Q_HH⁻¹ α_H``, intercept included: fo
 import numpy as np
 from scipy.linalg import blas, cho_factor, cho_solve
 
+from itprobe.metrics.blas import product
 from itprobe.metrics.lambda_search import HeldOutErrors
 from itprobe.metrics.spectrum import Spectrum
 
@@ -48,10 +49,10 @@ def leave_one_out_errors(spectrum: Spectrum, responses: np.ndarray, lambdas: np.
     """
     n = len(responses)
     centred = responses - responses.mean(axis=0)
-    loadings = spectrum.vectors.T @ responses
+    loadings = product(spectrum.vectors.T, responses)
     squares = spectrum.vectors**2
     full = spectrum.vectors.shape[1] == n - 1
-    rest = 0 if full else centred - spectrum.vectors @ loadings
+    rest = 0 if full else centred - product(spectrum.vectors, loadings)
     rest_diagonal = 0 if full else 1 - 1 / n - squares.sum(axis=1)
     errors = np.empty((len(lambdas), responses.shape[1]))
     for index, value in enumerate(lambdas):
@@ -59,8 +60,8 @@ def leave_one_out_errors(spectrum: Spectrum, responses: np.ndarray, lambdas: np.
             errors[index] = mean_predictor_errors(responses)
             continue
         inverse = 1 / (spectrum.eigenvalues + value)
-        dual = spectrum.vectors @ (loadings * inverse[:, None]) + rest / value
-        residuals = dual / (squares @ inverse + rest_diagonal / value)[:, None]
+        dual = product(spectrum.vectors, loadings * inverse[:, None]) + rest / value
+        residuals = dual / (product(squares, inverse[:, None])[:, 0] + rest_diagonal / value)[:, None]
         errors[index] = np.mean(residuals**2, axis=0)
     return errors
 
@@ -87,16 +88,16 @@ def k_fold_errors(
     """
     n = len(responses)
     centred = responses - responses.mean(axis=0)
-    loadings = spectrum.vectors.T @ responses
+    loadings = product(spectrum.vectors.T, responses)
     full = spectrum.vectors.shape[1] == n - 1
-    rest = 0 if full else centred - spectrum.vectors @ loadings
+    rest = 0 if full else centred - product(spectrum.vectors, loadings)
     errors = np.zeros((len(lambdas), responses.shape[1]))
     for index, value in enumerate(lambdas):
         if np.isinf(value):
             errors[index] = mean_predictor_errors(responses, folds)
             continue
         inverse = 1 / (spectrum.eigenvalues + value)
-        dual = spectrum.vectors @ (loadings * inverse[:, None]) + rest / value
+        dual = product(spectrum.vectors, loadings * inverse[:, None]) + rest / value
         weights = np.sqrt(inverse if full else 1 / value - inverse)
         for fold in folds:
             block = blas.dsyrk(1.0, (spectrum.vectors[fold] * weights).T, trans=1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from itprobe.metrics.spectrum import Spectrum, rounding_floor
+from itprobe.metrics.spectrum import Spectrum, centred_kernel, rounding_floor
 
 STEPS_PER_DECADE = 3
 """Density of the automatic lambda grid."""
@@ -88,8 +88,7 @@ class Frame:
 
 def frame_of_kernel(kernel: np.ndarray, resolution: float = 1e-13) -> Frame:
     """Frame of a kernel (n, n) without decomposing it; the bound is the Frobenius norm."""
-    means = kernel.mean(axis=0)
-    centred = kernel - means - means[:, None] + means.mean()
+    centred = centred_kernel(kernel)
     top = float(np.linalg.norm(centred))
     return Frame(float(np.trace(centred)) / (len(kernel) - 1), top, rounding_floor(kernel, top, resolution))
 

@@ -85,6 +85,7 @@ class Mapping(Protocol):
         splits: Sequence[SplitRows],
         resolution: float = 1e-13,
         strata: np.ndarray | None = None,
+        n_features: int | None = None,
     ) -> Iterator[Prediction]:
         """Fit to each split's training stimuli only and predict its test stimuli.
 
@@ -99,6 +100,8 @@ class Mapping(Protocol):
             Relative accuracy of the kernels, see `Gram`.
         strata : ndarray (n,), optional
             Labels (objects) that inner folds are balanced by.
+        n_features : int, optional
+            Of all spaces together: where they are few, there is a cheaper way.
         """
         ...
 
@@ -123,6 +126,7 @@ class FittedPerSplit(ABC):
         splits: Sequence[SplitRows],
         resolution: float = 1e-13,
         strata: np.ndarray | None = None,
+        n_features: int | None = None,
     ) -> Iterator[Prediction]:
         """Fit to each split's training stimuli and predict its test stimuli, see `Mapping.predict_splits`."""
         (kernel,) = kernels

@@ -8,21 +8,27 @@ between features and responses that T leaves over:
     c = leading eigenvector of Y_dᵀ K Y_d,   u = Y_d c,   t = P K u / ||P K u||,   Y_d = P Y
 
 where the power iteration of scikit-learn's ``PLSRegression(scale=False)`` ends up if it is given the
-time. K is never deflated: Y_d is orthogonal to T already, so Y_dᵀ P K P Y_d is the matrix above, and
-K Y_d follows from component to component by a rank-one update. With U the columns u, K U = T R with R
-upper triangular, and the prediction is K(new, train) U R⁻¹ Tᵀ Y, the same as Rosipal & Trejo's
-K(new, train) U (Tᵀ K U)⁻¹ Tᵀ Y.
+time. Nothing of the size of K or Y is deflated: Y_d = Y - T Lᵀ with loadings L = Yᵀ T is orthogonal to T,
+so Y_dᵀ P K P Y_d is the matrix above, and it follows from component to component by
+
+    M_d+1 = M_d - l vᵀ - v lᵀ + (tᵀ K t) l lᵀ,   l = Y_dᵀ t,   v = Y_dᵀ K t.
+
+With U the columns u, K U = T R with R upper triangular, and the prediction is K(new, train) U R⁻¹ Tᵀ Y, the
+same as Rosipal & Trejo's K(new, train) U (Tᵀ K U)⁻¹ Tᵀ Y. A component reads K twice (K u and K t), and all
+splits in step read it together.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh, qr, solve_triangular
 
 from itprobe.errors import InputError
+from itprobe.metrics.blas import product
 from itprobe.metrics.dual import DualSolution
 from itprobe.metrics.lambda_search import LambdaChoice
-from itprobe.metrics.mapping import FittedPerSplit
+from itprobe.metrics.mapping import Prediction, SplitRows
 
 EXPLAINED = 1e-12
 """Responses whose residual is smaller than this, relative to where they started, are explained."""
@@ -30,68 +36,144 @@ EXPLAINED = 1e-12
 ROUNDING = 1e-15
 """Responses whose residual is smaller than this, relative to their own size, are constant."""
 
+FADED = 1e-4
+"""M is computed anew when it has shrunk to this share: rounding of what it was is then too much of it."""
 
-@dataclass(frozen=True)
+MOST_BYTES = 5e8
+"""Splits that go in step may take so much memory for their matrices M."""
+
+
 class PlsComponents:
-    """Components of n training stimuli.
-
-    Attributes
-    ----------
-    scores : ndarray (n, d)
-        T, orthonormal columns that sum to 0.
-    dual : ndarray (n, d)
-        U R⁻¹: scores are ``kernel @ dual``, up to a constant per column.
-    exhausted : str
-        What ended the search early, "features" or "responses"; else empty.
-    """
-
-    scores: np.ndarray
-    dual: np.ndarray
-    exhausted: str
-
-
-def pls_components(
-    kernel: np.ndarray, responses: np.ndarray, n_components: int, resolution: float = 1e-13
-) -> PlsComponents:
-    """Find the PLS components, by one small eigendecomposition and two products K v each.
+    """Components of some training stimuli among n, found one after the other.
 
     Parameters
     ----------
     kernel : ndarray (n, n)
-        Inner products of the training stimuli about any origin.
+        Inner products about any origin.
     responses : ndarray (n, q)
+        Those of other stimuli than the training ones play no part.
+    train : ndarray of int
+        Rows of the training stimuli.
     n_components : int
     resolution : float
         Relative accuracy of `kernel`, see `Gram`.
+
+    Attributes
+    ----------
+    scores : ndarray (d, n)
+        Tᵀ: orthonormal rows that sum to 0, 0 for other stimuli.
+    weights : ndarray (d, n)
+        Uᵀ, likewise.
+    images : ndarray (d, n)
+        ``weights @ kernel``, for all stimuli.
+    exhausted : str
+        What ended the search early, "features" or "responses"; else empty.
     """
-    n = len(kernel)
-    residual = _rotated(responses - responses.mean(axis=0))
-    products = kernel @ residual
-    explained = max(EXPLAINED * np.linalg.norm(residual), ROUNDING * np.linalg.norm(responses))
-    floor = resolution * np.linalg.norm(kernel)  # rounding of K v for a v of length 1
-    scores, weights = np.empty((2, n, min(n_components, n)))
-    found, exhausted = 0, ""
-    while found < n_components:
-        if np.linalg.norm(residual) <= explained:
-            exhausted = "responses"
-            break
-        direction = residual @ _leading_eigenvector(residual.T @ products)
-        image = kernel @ direction
-        score = _orthogonal(image - image.mean(), scores[:, :found])
+
+    def __init__(
+        self,
+        kernel: np.ndarray,
+        responses: np.ndarray,
+        train: np.ndarray,
+        n_components: int,
+        resolution: float,
+    ) -> None:
+        n, q = responses.shape
+        self._kernel, self._train = kernel, train
+        self._responses = np.zeros((n, q))
+        self._responses[train] = responses[train] - responses[train].mean(axis=0)
+        self._explained = max(
+            EXPLAINED * float(np.linalg.norm(self._responses)),
+            ROUNDING * float(np.linalg.norm(responses[train])),
+        )
+        self._floor = resolution * float(np.linalg.norm(kernel))  # rounding of K v for a v of length 1
+        self._scores, self._weights, self._images = np.zeros((3, min(n_components, len(train)), n))
+        self._loadings = np.zeros((len(self._scores), q))
+        self.found, self.exhausted = 0, ""
+        self._renew()
+
+    @property
+    def scores(self) -> np.ndarray:  # noqa: D102
+        return self._scores[: self.found]
+
+    @property
+    def weights(self) -> np.ndarray:  # noqa: D102
+        return self._weights[: self.found]
+
+    @property
+    def images(self) -> np.ndarray:  # noqa: D102
+        return self._images[: self.found]
+
+    def _renew(self) -> None:
+        """Compute M from the residual responses."""
+        residual = self._responses
+        if self.found:
+            residual = residual - product(self.scores.T, self._loadings[: self.found])
+        if np.linalg.norm(residual) <= self._explained:
+            self.exhausted = "responses"
+            return
+        self._matrix = product(residual.T, product(self._kernel, residual))
+        self._size = float(np.trace(self._matrix))
+
+    def direction(self) -> np.ndarray:
+        """The next u (n,); the search has not ended."""
+        last = len(self._matrix) - 1
+        leading = eigh(self._matrix, subset_by_index=[last, last], check_finite=False)[1]
+        explained = product(self.scores.T, product(self._loadings[: self.found], leading))
+        self._direction = (product(self._responses, leading) - explained)[:, 0]
+        return self._direction
+
+    def score(self, image: np.ndarray) -> np.ndarray | None:
+        """The next t (n,) from K u (n,); None where only rounding is left of the features."""
+        score = np.zeros(len(image))
+        score[self._train] = image[self._train] - image[self._train].mean()
+        for _ in range(2):  # one pass leaves rounding of the size of what it took away
+            score -= product(self.scores.T, product(self.scores, score[:, None]))[:, 0]
         length = np.linalg.norm(score)
-        if length <= floor * np.linalg.norm(direction):
-            exhausted = "features"
-            break
+        if length <= self._floor * np.linalg.norm(self._direction):
+            self.exhausted = "features"
+            return None
         score /= length
-        loadings = residual.T @ score
-        residual -= np.outer(score, loadings)
-        products -= np.outer(kernel @ score, loadings)
-        scores[:, found], weights[:, found] = score, direction
-        found += 1
-    scores, weights = scores[:, :found], weights[:, :found]
-    triangle = scores.T @ (kernel @ weights)
-    dual = solve_triangular(triangle.T, weights.T, lower=True).T if found else weights
-    return PlsComponents(scores, dual, exhausted)
+        self._weights[self.found], self._images[self.found] = self._direction, image
+        self._scores[self.found] = score
+        return score
+
+    def deflate(self, image: np.ndarray) -> None:
+        """Take the newest component out of M, from K t (n,)."""
+        score = self._scores[self.found]
+        before = self.scores, self._loadings[: self.found]
+        pair = np.column_stack([score, image])
+        both = product(pair.T, self._responses) - product(product(pair.T, before[0].T), before[1])
+        loadings, across = both
+        self._loadings[self.found] = loadings
+        self.found += 1
+        self._matrix -= np.outer(loadings, across) + np.outer(across, loadings)
+        self._matrix += (score @ image) * np.outer(loadings, loadings)
+        if np.trace(self._matrix) <= FADED * self._size:
+            self._renew()
+
+    def coefficients(self, responses: np.ndarray) -> np.ndarray:
+        """R⁻¹ Tᵀ Y (d, q) for responses (n, q): what the columns of K U are multiplied with."""
+        explained = product(self.scores, responses)
+        if not self.found:
+            return explained
+        return solve_triangular(product(self.scores, self.images.T), explained, check_finite=False)
+
+
+def find_components(searches: Sequence[PlsComponents], kernel: np.ndarray, n_components: int) -> None:
+    """Find components of several training sets in step, so that they read the kernel (n, n) together."""
+    for _ in range(n_components):
+        going = [one for one in searches if not one.exhausted]
+        if not going:
+            return
+        images = product(kernel, np.array([one.direction() for one in going]).T)
+        scores = [one.score(image) for one, image in zip(going, images.T, strict=True)]
+        going = [one for one in going if not one.exhausted]
+        if not going:
+            return
+        images = product(kernel, np.array([score for score in scores if score is not None]).T)
+        for one, image in zip(going, images.T, strict=True):
+            one.deflate(image)
 
 
 def _rotated(responses: np.ndarray) -> np.ndarray:
@@ -103,20 +185,8 @@ def _rotated(responses: np.ndarray) -> np.ndarray:
     return qr(responses.T, mode="r", check_finite=False)[0][:n].T if q > n else responses
 
 
-def _leading_eigenvector(matrix: np.ndarray) -> np.ndarray:
-    last = len(matrix) - 1
-    return eigh(matrix, subset_by_index=[last, last], check_finite=False)[1][:, 0]
-
-
-def _orthogonal(vector: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Part of `vector` orthogonal to the orthonormal columns of `basis`."""
-    for _ in range(2):  # one pass leaves rounding of the size of what it took away
-        vector = vector - basis @ (basis.T @ vector)
-    return vector
-
-
 @dataclass(frozen=True)
-class PlsMapping(FittedPerSplit):
+class PlsMapping:
     """Partial least squares regression, features and responses centred but not scaled.
 
     Parameters
@@ -150,18 +220,52 @@ class PlsMapping(FittedPerSplit):
         strata: np.ndarray | None = None,
     ) -> "FittedPls":
         """Fit on training stimuli: kernel (n, n), responses (n, q). Nothing is chosen, so no `strata` are used."""
-        components = pls_components(kernel, responses, self.n_components, resolution)
-        dual = components.dual @ (components.scores.T @ responses)
+        everything = np.arange(len(kernel))
+        one = PlsComponents(kernel, _rotated(responses), everything, self.n_components, resolution)
+        find_components([one], kernel, self.n_components)
+        dual = one.weights.T @ one.coefficients(responses)
         intercept = (responses - kernel @ dual).mean(axis=0)
         solution = DualSolution(dual, intercept, np.full(responses.shape[1], np.nan))
-        found = components.scores.shape[1]
-        notes = []
-        if components.exhausted:
-            notes.append(
-                f"pls: {found} components instead of {self.n_components}: "
-                f"they exhaust the {components.exhausted} of {len(kernel)} training stimuli"
-            )
-        return FittedPls(solution, found, notes)
+        return FittedPls(solution, one.found, self._notes(one, len(kernel)))
+
+    def predict_splits(
+        self,
+        kernels: Sequence[np.ndarray],
+        responses: np.ndarray,
+        splits: Sequence[SplitRows],
+        resolution: float = 1e-13,
+        strata: np.ndarray | None = None,
+        n_features: int | None = None,
+    ) -> Iterator[Prediction]:
+        """Predict the test stimuli of each split, splits in step, see `Mapping.predict_splits`."""
+        (kernel,) = kernels
+        rotated = _rotated(responses)
+        n, q = rotated.shape
+        in_step = max(1, int(MOST_BYTES / (8 * q * (q + n))))
+        for start in range(0, len(splits), in_step):
+            group = splits[start : start + in_step]
+            found = [
+                PlsComponents(kernel, rotated, split.train, self.n_components, resolution) for split in group
+            ]
+            find_components(found, kernel, self.n_components)
+            for split, one in zip(group, found, strict=True):
+                yield self._prediction(split, one, responses)
+
+    def _prediction(self, split: SplitRows, one: PlsComponents, responses: np.ndarray) -> Prediction:
+        coefficients = one.coefficients(responses)
+        images = one.images[:, split.test] - one.images[:, split.train].mean(axis=1, keepdims=True)
+        predictions = product(images.T, coefficients) + responses[split.train].mean(axis=0)
+        q = responses.shape[1]
+        none = np.full(q, np.nan), np.zeros(q, dtype=bool)
+        return Prediction(predictions, *none, self._notes(one, len(split.train)))
+
+    def _notes(self, one: PlsComponents, n: int) -> list[str]:
+        if not one.exhausted:
+            return []
+        return [
+            f"pls: {one.found} components instead of {self.n_components}: "
+            f"they exhaust the {one.exhausted} of {n} training stimuli"
+        ]
 
 
 @dataclass(frozen=True)

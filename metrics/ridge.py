@@ -29,11 +29,11 @@ from itprobe.metrics.lambda_search import (
 )
 from itprobe.metrics.mapping import Prediction, SplitRows
 from itprobe.metrics.ridge_splits import (
-    one_decomposition_is_cheaper,
     predict_from_few_features,
     predict_together,
+    together_is_cheaper,
 )
-from itprobe.metrics.spectrum import centred_spectrum
+from itprobe.metrics.spectrum import centred_kernel, centred_spectrum
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,16 @@ class RidgeMapping:
         splits: Sequence[SplitRows],
         resolution: float = 1e-13,
         strata: np.ndarray | None = None,
+        n_features: int | None = None,
     ) -> Iterator[Prediction]:
         """Predict the test stimuli of each split, see `Mapping.predict_splits`.
 
-        Whichever is cheaper is done: one decomposition for all splits, or one per split; the numbers are
-        the same to rounding.
+        Whichever is cheapest is done: one inverse per lambda for all splits, one decomposition per split, or,
+        with few features, one decomposition for all; the numbers are the same to rounding.
         """
         (kernel,) = kernels
         frame = frame_of_kernel(kernel, resolution)
+        kernel = centred_kernel(kernel)
 
         def predict_apart(split: SplitRows) -> Prediction:
             within = None if strata is None else strata[split.train]
@@ -129,14 +131,14 @@ class RidgeMapping:
             predictions = fitted.predict(kernel[np.ix_(split.test, split.train)])
             return Prediction(predictions, fitted.lambdas, fitted.at_edge, fitted.notes, fitted.choice)
 
-        if not one_decomposition_is_cheaper(len(kernel), responses.shape[1], splits):
-            yield from map(predict_apart, splits)
-            return
-        spectrum = centred_spectrum(kernel, resolution)
-        if spectrum.rank <= len(kernel) // 4:
+        n, q = responses.shape
+        if n_features is not None and n_features <= n // 4:
+            spectrum = centred_spectrum(kernel, resolution)
             yield from predict_from_few_features(self, spectrum, responses, splits, strata, frame)
+        elif together_is_cheaper(n, q, splits):
+            yield from predict_together(self, kernel, responses, splits, strata, frame, predict_apart)
         else:
-            yield from predict_together(self, spectrum, responses, splits, strata, frame, predict_apart)
+            yield from map(predict_apart, splits)
 
 
 @dataclass(frozen=True)

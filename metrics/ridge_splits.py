@@ -1,4 +1,4 @@
-"""Ridge for many splits from one eigendecomposition of all stimuli's Gram matrix.
+"""Ridge for many splits from one inverse of all stimuli's Gram matrix.
 
 With Q(λ) the inverse of K + λ on the space orthogonal to ones, over all stimuli, the solution of a split
 with training rows T and test rows F is a Schur complement of it. For the training responses y_T:
@@ -8,16 +8,18 @@ with training rows T and test rows F is a Schur complement of it. For the traini
     α   = P y_T = (Q y)_T - Q_TF Q_FF⁻¹ (Q y)_F      whatever stands in y_F: it cancels
     r_i = α_i / P_ii                            nested leave-one-out residuals
 
-(the inverse of a block of an inverse). So a lambda costs one symmetric product of n x n matrices for all
-splits and neuroids together, and little per split. Predictions are computed from y_T alone.
+(the inverse of a block of an inverse). So a lambda costs one inversion of an n x n matrix for all splits and
+neuroids together, and little per split. Up to some thirty lambdas that is less than an eigendecomposition.
+Predictions are computed from y_T alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import blas, cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.linalg import blas, cho_factor, cho_solve, cholesky, lapack, solve_triangular
 
+from itprobe.metrics.blas import product
 from itprobe.metrics.dual import ridge_dual
 from itprobe.metrics.held_out_errors import held_out_errors, mean_predictor_errors
 from itprobe.metrics.lambda_search import Frame, LambdaChoice, LambdaSearch, Wanted, run_search
@@ -27,10 +29,11 @@ from itprobe.metrics.spectrum import Spectrum, thin_spectrum
 SMALLEST = 1e-8
 """Lambdas below this multiple of the largest eigenvalue lose too much to cancellation in the complement."""
 
-DECOMPOSITION = 12.0
-"""Cost of an eigendecomposition with vectors in units of n³ multiply-adds of a matrix product, measured."""
+DECOMPOSITION, INVERSION, PER_SPLIT = 6.0, 0.7, 2.5
+"""Cost of an eigendecomposition with vectors and of an inversion of a positive definite matrix, relative to n³
+multiply-adds of a matrix product, and of what is left per split relative to its own; measured."""
 
-_BLOCK = 256
+_BLOCK = 64
 
 EXPECTED_LAMBDAS = 20
 """How many lambdas a search is taken to ask for when the cost is estimated."""
@@ -53,33 +56,33 @@ class LambdaRule(Protocol):
         ...
 
 
-def one_decomposition_is_cheaper(n: int, q: int, splits: Sequence[SplitRows]) -> bool:
-    """Estimate whether n stimuli and q neuroids are better decomposed once than split by split."""
+def together_is_cheaper(n: int, q: int, splits: Sequence[SplitRows]) -> bool:
+    """Estimate whether n stimuli and q neuroids cost less for all splits together than decomposed one by one."""
     apart = together = 0.0
     for split in splits:
         m, f = len(split.train), len(split.test)
         apart += DECOMPOSITION * m**3 + EXPECTED_LAMBDAS * m**2 * q
-        together += EXPECTED_LAMBDAS * (f**2 * m / 2 + 2 * f * m * q)
-    together += DECOMPOSITION * n**3 + EXPECTED_LAMBDAS * (0.6 * n**3 + n**2 * q)
+        together += EXPECTED_LAMBDAS * PER_SPLIT * (f**2 * m / 2 + 2 * f * m * q)
+    together += EXPECTED_LAMBDAS * (INVERSION * n**3 + n**2 * q)
     return together < apart
 
 
 def predict_together(
     rule: LambdaRule,
-    spectrum: Spectrum,
+    kernel: np.ndarray,
     responses: np.ndarray,
     splits: Sequence[SplitRows],
     strata: np.ndarray | None,
     frame: Frame,
     predict_apart: Callable[[SplitRows], Prediction],
 ) -> Iterator[Prediction]:
-    """Predict every split's test stimuli from the spectrum of all stimuli.
+    """Predict every split's test stimuli from inverses over all stimuli.
 
     Parameters
     ----------
     rule : LambdaRule
-    spectrum : Spectrum
-        Of all n stimuli, all directions.
+    kernel : ndarray (n, n)
+        Of all n stimuli, centred.
     responses : ndarray (n, q)
     splits : sequence of SplitRows
     strata : ndarray (n,), optional
@@ -89,19 +92,22 @@ def predict_together(
     predict_apart : callable
         Serves a split whose search asks for a lambda too small for the complement.
     """
-    smallest = SMALLEST * (spectrum.eigenvalues[0] if len(spectrum.eigenvalues) else 0)
-    states = [_Split(rule, responses, split, strata, frame, smallest) for split in splits]
-    loadings = spectrum.vectors.T @ responses
+    states = [_Split(rule, responses, split, strata, frame, SMALLEST * frame.top) for split in splits]
+    centred = responses - responses.mean(axis=0)
     while asking := [state for state in states if state.asks]:
         for value in sorted({float(value) for state in asking for value in state.lambdas}):
-            inverse = 1 / (spectrum.eigenvalues + value)
-            resolvent = _resolvent(spectrum, inverse)
-            dual = spectrum.vectors @ (loadings * inverse[:, None])
+            resolvent = _resolvent(kernel, value, frame.scale)
+            if resolvent is None:
+                for state in asking:
+                    state.abandoned = True
+                break
+            dual = product(resolvent, centred)
             for state in asking:
                 if value in state.lambdas:
                     state.judge(value, resolvent, dual)
         for state in asking:
-            state.advance()
+            if not state.abandoned:
+                state.advance()
     for state in states:
         yield predict_apart(state.rows) if state.abandoned else state.prediction()
 
@@ -131,10 +137,18 @@ def predict_from_few_features(
         yield Prediction(predictions, choice.lambdas, choice.at_edge, [note] if note else [], choice)
 
 
-def _resolvent(spectrum: Spectrum, inverse: np.ndarray) -> np.ndarray:
-    """Q of a lambda, (n, n), from the inverses of eigenvalues + lambda."""
-    matrix = blas.dsyrk(1.0, (spectrum.vectors * np.sqrt(inverse)).T, trans=1)
-    for start in range(0, len(matrix), _BLOCK):  # BLAS fills the upper triangle only
+def _resolvent(kernel: np.ndarray, value: float, scale: float) -> np.ndarray | None:
+    """Q of a lambda, (n, n), from a centred kernel; None where rounding makes K + λ indefinite."""
+    n = len(kernel)
+    # K has no part along ones: one of the size of its mean eigenvalue, taken away below, keeps 1/λ out of it.
+    matrix = (kernel + scale / n).T  # symmetric, and LAPACK wants column-major
+    matrix[np.diag_indices(n)] += value
+    matrix, failed = lapack.dpotrf(matrix, lower=0, overwrite_a=1, clean=0)
+    if failed:
+        return None
+    matrix, _ = lapack.dpotri(matrix, lower=0, overwrite_c=1)
+    matrix -= 1 / (n * (scale + value))
+    for start in range(0, len(matrix), _BLOCK):  # only the upper triangle is filled
         rows = slice(start, start + _BLOCK)
         matrix[rows, :start] = matrix[:start, rows].T
         corner = matrix[rows, rows]
@@ -206,13 +220,13 @@ class _Split:
         test, columns = self.rows.test, self._wanted[1]
         of_test = resolvent.T[test]  # symmetric, and its columns are contiguous
         factor = cholesky(of_test[:, test], lower=True, check_finite=False)
-        predicted = -cho_solve((factor, True), of_test @ self._training_responses, check_finite=False)
+        predicted = -cho_solve((factor, True), product(of_test, self._training_responses), check_finite=False)
         # Q_:F L⁻ᵀ for Q_FF = L Lᵀ, in place of the transposed rows; with the test rows, which saves a copy.
         reduced = blas.dtrsm(1.0, factor, of_test.T, side=1, lower=1, trans_a=1, overwrite_b=1)
         of_test_dual = solve_triangular(factor, dual[test], lower=True, check_finite=False)
-        alpha = (dual if len(columns) == dual.shape[1] else dual[:, columns]) - reduced @ of_test_dual[
-            :, columns
-        ]
+        alpha = (dual if len(columns) == dual.shape[1] else dual[:, columns]) - product(
+            reduced, of_test_dual[:, columns]
+        )
         errors = self._held_out(resolvent, reduced, alpha)
         self._errors[value] = errors
         self._keep_if_better(value, errors, predicted + self._mean)

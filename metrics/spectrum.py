@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
+from itprobe.metrics.blas import product
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -58,14 +60,22 @@ def centred_spectrum(kernel: np.ndarray, resolution: float = 1e-13) -> Spectrum:
     normal = np.full(n, 1 / np.sqrt(n))
     normal[0] += 1
     beta = 2 / (normal @ normal)
-    projected = beta * (kernel @ normal)
+    projected = beta * product(kernel, normal[:, None])[:, 0]
     half = projected - beta / 2 * (normal @ projected) * normal
     reflected = kernel - np.outer(normal, half) - np.outer(half, normal)
     eigenvalues, inner = eigh(reflected[1:, 1:], driver="evd", overwrite_a=True, check_finite=False)
     eigenvalues = np.maximum(eigenvalues[::-1], 0)
     vectors = np.vstack([np.zeros(n - 1), inner[:, ::-1]])
-    vectors -= beta * np.outer(normal, normal @ vectors)
+    vectors -= beta * np.outer(normal, product(normal[None, :], vectors))
     return Spectrum(vectors, eigenvalues, rounding_floor(kernel, eigenvalues[0], resolution))
+
+
+def centred_kernel(kernel: np.ndarray) -> np.ndarray:
+    """Inner products (n, n) about the mean of the n stimuli, from those about any origin."""
+    means = kernel.mean(axis=0)
+    centred = kernel - (means - means.mean())
+    centred -= means[:, None]
+    return centred
 
 
 def thin_spectrum(features: np.ndarray, floor: float) -> Spectrum:
@@ -84,9 +94,9 @@ def thin_spectrum(features: np.ndarray, floor: float) -> Spectrum:
         Without null directions.
     """
     centred = features - features.mean(axis=0)
-    eigenvalues, axes = eigh(centred.T @ centred, driver="evd", check_finite=False)
+    eigenvalues, axes = eigh(product(centred.T, centred), driver="evd", check_finite=False)
     kept = np.flatnonzero(eigenvalues > floor)[::-1]
-    vectors = centred @ (axes[:, kept] / np.sqrt(eigenvalues[kept]))
+    vectors = product(centred, axes[:, kept] / np.sqrt(eigenvalues[kept]))
     return Spectrum(vectors, eigenvalues[kept], floor)
 
 

@@ -12,11 +12,11 @@ from itprobe.metrics.inner_folds import inner_folds
 from itprobe.metrics.lambda_search import frame_of_kernel
 from itprobe.metrics.mapping import SplitRows
 from itprobe.metrics.ridge_splits import (
-    one_decomposition_is_cheaper,
     predict_from_few_features,
     predict_together,
+    together_is_cheaper,
 )
-from itprobe.metrics.spectrum import centred_spectrum
+from itprobe.metrics.spectrum import centred_kernel, centred_spectrum
 
 LAMBDAS = tuple(np.logspace(-1, 4, 11))
 SHAPES = [(80, 12), (80, 79), (80, 80), (80, 500)]
@@ -44,8 +44,8 @@ def refuse(split):
 
 
 def together(mapping, kernel, y, splits, strata=None):
-    spectrum, frame = centred_spectrum(kernel), frame_of_kernel(kernel)
-    return list(predict_together(mapping, spectrum, y, splits, strata, frame, refuse))
+    frame = frame_of_kernel(kernel)
+    return list(predict_together(mapping, centred_kernel(kernel), y, splits, strata, frame, refuse))
 
 
 def from_few(mapping, kernel, y, splits, strata=None):
@@ -135,5 +135,5 @@ def test_constant_features_predict_the_mean():
 
 def test_the_cheaper_way_is_taken():
     ten = [SplitRows(np.arange(2880), np.arange(2880, 3200))] * 10
-    assert one_decomposition_is_cheaper(3200, 168, ten)
-    assert not one_decomposition_is_cheaper(3200, 168, ten[:1])
+    assert together_is_cheaper(3200, 168, ten)
+    assert not together_is_cheaper(3200, 168, ten[:1])
