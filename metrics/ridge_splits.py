@@ -1,7 +1,8 @@
 """Ridge for many splits from one inverse of all stimuli's Gram matrix.
 
 With Q(λ) the inverse of K + λ on the space orthogonal to ones, over all stimuli, the solution of a split
-with training rows T and test rows F is a Schur complement of it. For the training responses y_T:
+with training rows T and all other rows F (the test rows among them) is a Schur complement of it. For the
+training responses y_T:
 
     ŷ_F = -Q_FF⁻¹ Q_FT y_T                      predictions, intercept included
     P   = Q_TT - Q_TF Q_FF⁻¹ Q_FT               what Q would be without the test stimuli
@@ -60,7 +61,8 @@ def together_is_cheaper(n: int, q: int, splits: Sequence[SplitRows]) -> bool:
     """Estimate whether n stimuli and q neuroids cost less for all splits together than decomposed one by one."""
     apart = together = 0.0
     for split in splits:
-        m, f = len(split.train), len(split.test)
+        m = len(split.train)
+        f = n - m
         apart += DECOMPOSITION * m**3 + EXPECTED_LAMBDAS * m**2 * q
         together += EXPECTED_LAMBDAS * PER_SPLIT * (f**2 * m / 2 + 2 * f * m * q)
     together += EXPECTED_LAMBDAS * (INVERSION * n**3 + n**2 * q)
@@ -92,8 +94,9 @@ def predict_together(
     predict_apart : callable
         Serves a split whose search asks for a lambda too small for the complement.
     """
+    offset = responses.mean(axis=0)  # only for the rounding of large responses: Q knows no constant
+    responses = responses - offset
     states = [_Split(rule, responses, split, strata, frame, SMALLEST * frame.top) for split in splits]
-    centred = responses - responses.mean(axis=0)
     while asking := [state for state in states if state.asks]:
         for value in sorted({float(value) for state in asking for value in state.lambdas}):
             resolvent = _resolvent(kernel, value, frame.scale)
@@ -101,7 +104,7 @@ def predict_together(
                 for state in asking:
                     state.abandoned = True
                 break
-            dual = product(resolvent, centred)
+            dual = product(resolvent, responses)
             for state in asking:
                 if value in state.lambdas:
                     state.judge(value, resolvent, dual)
@@ -109,7 +112,7 @@ def predict_together(
             if not state.abandoned:
                 state.advance()
     for state in states:
-        yield predict_apart(state.rows) if state.abandoned else state.prediction()
+        yield predict_apart(state.rows) if state.abandoned else state.prediction(offset)
 
 
 def predict_from_few_features(
@@ -178,12 +181,12 @@ class _Split:
         smallest: float,
     ) -> None:
         self.rows = rows
+        self._out = np.setdiff1d(np.arange(len(responses)), rows.train)
+        self._test_in_out = np.searchsorted(self._out, rows.test)
         self._smallest = smallest
         self._shared = not rule.per_neuroid
-        self._responses = responses[rows.train]
-        self._mean = self._responses.mean(axis=0)
-        self._training_responses = np.zeros(responses.shape)
-        self._training_responses[rows.train] = self._responses - self._mean
+        self._responses = responses
+        self._mean = responses[rows.train].mean(axis=0)
         within = None if strata is None else strata[rows.train]
         self._folds, note = rule.inner_folds(within, len(rows.train))
         self._notes = [note] if note else []
@@ -209,7 +212,9 @@ class _Split:
         """Send the search what it asked for."""
         lambdas, columns = self._wanted
         if np.isinf(lambdas).any():
-            self._errors[np.inf] = mean_predictor_errors(self._responses[:, columns], self._folds)
+            self._errors[np.inf] = mean_predictor_errors(
+                self._responses[self.rows.train][:, columns], self._folds
+            )
         try:
             self._ask(self._search.send(np.array([self._errors[float(value)] for value in lambdas])))
         except StopIteration as stop:
@@ -217,32 +222,32 @@ class _Split:
 
     def judge(self, value: float, resolvent: np.ndarray, dual: np.ndarray) -> None:
         """Compute held-out errors and predictions of a lambda from Q (n, n) and Q y (n, q)."""
-        test, columns = self.rows.test, self._wanted[1]
-        of_test = resolvent.T[test]  # symmetric, and its columns are contiguous
-        factor = cholesky(of_test[:, test], lower=True, check_finite=False)
-        predicted = -cho_solve((factor, True), product(of_test, self._training_responses), check_finite=False)
-        # Q_:F L⁻ᵀ for Q_FF = L Lᵀ, in place of the transposed rows; with the test rows, which saves a copy.
-        reduced = blas.dtrsm(1.0, factor, of_test.T, side=1, lower=1, trans_a=1, overwrite_b=1)
-        of_test_dual = solve_triangular(factor, dual[test], lower=True, check_finite=False)
-        alpha = (dual if len(columns) == dual.shape[1] else dual[:, columns]) - product(
-            reduced, of_test_dual[:, columns]
-        )
-        errors = self._held_out(resolvent, reduced, alpha)
+        out, columns = self._out, self._wanted[1]
+        rows = resolvent.T[out]  # symmetric, and its columns are contiguous
+        factor = cholesky(rows[:, out], lower=True, check_finite=False)
+        rows[:, out] = 0  # what is left is Q_FT, and no response but the training ones counts below
+        across = product(rows, self._responses)
+        predicted = -cho_solve((factor, True), across, check_finite=False)[self._test_in_out]
+        # Q_TF L⁻ᵀ for Q_FF = L Lᵀ, with rows of 0 for F, in place of the transposed rows.
+        reduced = blas.dtrsm(1.0, factor, rows.T, side=1, lower=1, trans_a=1, overwrite_b=1)
+        dual_out = solve_triangular(factor, dual[out], lower=True, check_finite=False)[:, columns]
+        alpha = dual[:, columns] if len(columns) < dual.shape[1] else dual
+        errors = self._held_out(resolvent, reduced, alpha - product(reduced, dual_out))
         self._errors[value] = errors
-        self._keep_if_better(value, errors, predicted + self._mean)
+        self._keep_if_better(value, errors, predicted)
 
     def _held_out(self, resolvent: np.ndarray, reduced: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """Mean squared held-out errors of the training stimuli, from arrays with rows for all stimuli."""
         train = self.rows.train
         if self._folds is None:
             diagonal = resolvent.diagonal() - np.einsum("ij,ij->j", reduced.T, reduced.T)
-            diagonal[self.rows.test] = np.inf  # not part of the mean
+            diagonal[self._out] = np.inf  # not part of the mean
             alpha /= diagonal[:, None]
             return np.einsum("ij,ij->j", alpha, alpha) / len(train)
         errors = np.zeros(alpha.shape[1])
         for fold in self._folds:
             rows = train[fold]
-            block = resolvent[np.ix_(rows, rows)] - reduced[rows] @ reduced[rows].T
+            block = resolvent[np.ix_(rows, rows)] - product(reduced[rows], reduced[rows].T)
             residuals = cho_solve(cho_factor(block, check_finite=False), alpha[rows], check_finite=False)
             errors += np.mean(residuals**2, axis=0) / len(self._folds)
         return errors
@@ -256,9 +261,9 @@ class _Split:
         self._best[1, better] = value
         self._predictions[:, better] = predictions[:, better]
 
-    def prediction(self) -> Prediction:
-        """What came out of a search that ended."""
+    def prediction(self, offset: np.ndarray) -> Prediction:
+        """What came out of a search that ended; `offset` (q,) had been taken from the responses."""
         assert self._choice is not None
         lambdas = self._choice.lambdas
-        predictions = np.where(np.isinf(lambdas), self._mean, self._predictions)
+        predictions = np.where(np.isinf(lambdas), self._mean, self._predictions) + offset
         return Prediction(predictions, lambdas, self._choice.at_edge, self._notes, self._choice)

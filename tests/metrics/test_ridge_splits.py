@@ -111,6 +111,17 @@ def test_lambdas_too_small_for_the_complement_are_served_by_fits_of_their_own():
         assert np.abs(ours.predictions - theirs).max() < 1e-5 * y.std()
 
 
+def test_stimuli_in_neither_part_play_no_part():
+    """As in the course split, whose own test images stay untouched."""
+    x, y = planted(80, 300)
+    order = np.random.default_rng(2).permutation(80)
+    splits = [SplitRows(order[20:], order[:8]), SplitRows(order[:50], order[60:70])]
+    for split, ours in zip(splits, together(RidgeMapping(LAMBDAS), x @ x.T, y, splits), strict=True):
+        theirs = RidgeCV(LAMBDAS, alpha_per_target=True).fit(x[split.train], y[split.train])
+        np.testing.assert_allclose(ours.lambdas, theirs.alpha_)
+        assert np.abs(ours.predictions - theirs.predict(x[split.test])).max() < 1e-6 * y.std()
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), size=st.floats(0.1, 1e3))
 def test_test_responses_have_no_say(seed, size):

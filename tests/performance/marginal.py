@@ -4,10 +4,10 @@ Run as ``python tests/performance/marginal.py`` on an idle machine. All is timed
 ``itprobe.metrics.predict_held_out`` as differences between runs on the same Gram matrix, best of
 ``--repeats``. With n stimuli, q neuroids, L lambdas and splits that test f of them, the arithmetic is
 
-- per lambda: the symmetric product that inverts K + λ from its eigenvectors, n³ flops, and for each split the
-  Cholesky factor of the test block and its triangular solve against the rest, f³/3 + f² n;
-- per neuroid: its loadings, 2 n² once; for each lambda its dual coefficients, 2 n², and for each split
-  two products with the test rows, 2 · 2 f n.
+- per lambda: the inverse of K + λ, n³ flops, and for each split the Cholesky factor of the test block and its
+  triangular solve against the rest, f³/3 + f² n;
+- per neuroid: for each lambda its dual coefficients, 2 n², and for each split two products with the test
+  rows, 2 · 2 f n.
 
 The floor is these flops at the rates of this machine's float64 products: symmetric for the first, (n, n) @
 (n, 1000) for the second.
@@ -80,7 +80,7 @@ def lambda_floor(n: int, test_sizes: list[int]) -> float:
 
 def neuroid_floor(n: int, test_sizes: list[int], n_lambdas: int, neuroids: int) -> float:
     """Seconds of the arithmetic of so many neuroids at the rate of products with that many columns."""
-    flops = 2 * n**2 * (1 + n_lambdas) + n_lambdas * sum(4 * f * n for f in test_sizes)
+    flops = n_lambdas * (2 * n**2 + sum(4 * f * n for f in test_sizes))
     return flops * neuroids / product_rate(n, neuroids)
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from machine import restart_with_fair_settings
 from PIL import Image
 
-from itprobe.benchmarks.features import layer_grams
+from itprobe.benchmarks.features import Extraction, layer_grams
 from itprobe.data import make_stimulus_set
 from itprobe.models import load_candidate
 
@@ -36,6 +36,7 @@ def main() -> None:
     )
     parser.add_argument("--n", type=int, default=3200, help="number of stimuli")
     parser.add_argument("--layers", nargs="+", default=LAYERS)
+    parser.add_argument("--budget", type=float, default=4.0, help="GB that features may take in memory")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stimuli = noise_images(options.n, Path(folder))
@@ -44,7 +45,9 @@ def main() -> None:
         model_gb, start, total = peak_gb(), perf_counter(), 0
         with anonymous_peak() as anonymous:
             before = anonymous[0]
-            for layer, gram, _ in layer_grams(candidate, stimuli, "", options.layers, store=None):
+            for layer, gram, _ in layer_grams(
+                candidate, stimuli, "", options.layers, None, Extraction(int(options.budget * 1e9))
+            ):
                 total += gram.n_features
                 print(
                     f"{layer}: {gram.n_features} features, {perf_counter() - start:.1f} s, {peak_gb():.2f} GB"
