@@ -61,6 +61,22 @@ def test_random_weights_and_the_paired_difference(scored, seed):
     assert difference.ci95[0] > 0.1
 
 
+def test_a_block_at_three_resolutions_beats_it_in_full(scored, recording):
+    """On this recording block 8 averaged to 4 x 4 scores .588 where all of it scores .560."""
+    banded = {
+        layer: item
+        for layer in ("_blocks.8", "_blocks.8,_blocks.12")
+        for item in score_requests(plan_requests(["efficientnet_lite0"], [layer]), f"{recording}#V4-banded")
+    }
+    resolutions = banded["_blocks.8"]
+    difference = paired_difference(resolutions.held_out, scored["efficientnet_lite0:_blocks.8"].held_out)
+    assert difference.ci95[0] > 0.01
+    shares = np.array([list(row.shares.values()) for row in resolutions.result.per_neuroid], dtype=float)
+    assert np.nanmedian(shares[:, 1]) > np.nanmedian(shares[:, 0])
+    best = max(median_r(scored[f"efficientnet_lite0:_blocks.{block}"]) for block in (8, 12))
+    assert median_r(banded["_blocks.8,_blocks.12"]) > best - 0.005
+
+
 def test_reliability(scored):
     reliability = scored["pixels"].result.scores.reliability
     assert reliability.median == pytest.approx(0.75, abs=0.03)
