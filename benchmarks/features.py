@@ -153,7 +153,9 @@ def _computed(
             activations.release(layer)
             yield layer, gram, activations.stimulus_ids
         for layer, again in activations.recomputed.items():
-            gram = gram_from_images(again.batches_from, (n, again.n_features), again.blocks.held)
+            gram = gram_from_images(
+                again.batches_from, (n, again.n_features), again.blocks.held, again.blocks.met
+            )
             yield layer, gram, activations.stimulus_ids
 
 

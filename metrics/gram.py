@@ -212,7 +212,9 @@ class _TensorSum(_Sum):
         return self._sum.cpu().numpy()
 
 
-def gram_from_images(batches_from: Callable[[int], ImageBatches], shape: tuple[int, int], block: int) -> Gram:
+def gram_from_images(
+    batches_from: Callable[[int], ImageBatches], shape: tuple[int, int], block: int, met: int = 1
+) -> Gram:
     """Compute the Gram matrix of features that fit nowhere: each block of images meets all later images.
 
     Images are asked for ``ceil(n / block)`` times, each time from the first of a block on, about
@@ -229,6 +231,8 @@ def gram_from_images(batches_from: Callable[[int], ImageBatches], shape: tuple[i
         n and p.
     block : int
         Images whose features are held at a time.
+    met : int
+        Images that meet a block in one product, at least: batches are gathered to so many.
 
     Returns
     -------
@@ -244,7 +248,7 @@ def gram_from_images(batches_from: Callable[[int], ImageBatches], shape: tuple[i
     for start in range(0, n, block):
         stop = min(start + block, n)
         held: torch.Tensor | None = None
-        for rows, features in batches_from(start):
+        for rows, features in _gathered(batches_from(start), met):
             values = _tensor(
                 features, double, _float64_device(features.device) if double else features.device
             )
@@ -263,6 +267,22 @@ def gram_from_images(batches_from: Callable[[int], ImageBatches], shape: tuple[i
             products[start : start + filled, rows] = _chunked_products(held[:filled], centred)
     norm = 0.0 if origin is None else float(origin.double() @ origin.double())
     return _about_the_mean(_symmetric(products), with_origin, norm, feature_sums, p, _resolution(double))
+
+
+def _gathered(batches: ImageBatches, least: int) -> ImageBatches:
+    """Consecutive batches put together until they have so many images."""
+    waiting: list[torch.Tensor] = []
+    start = stop = 0
+    for rows, features in batches:
+        if not waiting:
+            start = rows.start
+        waiting.append(torch.as_tensor(features))
+        stop = rows.stop
+        if stop - start >= least:
+            yield slice(start, stop), waiting[0] if len(waiting) == 1 else torch.cat(waiting)
+            waiting = []
+    if waiting:
+        yield slice(start, stop), torch.cat(waiting)
 
 
 def _about_the_mean(

@@ -13,7 +13,7 @@ import torch
 
 from itprobe.models.arena import Arena, FloatName, LayerArena, Place, size
 from itprobe.models.candidate import Candidate, Features
-from itprobe.models.placement import SpillCost, fitting, image_blocks, place_spilled
+from itprobe.models.placement import PRODUCT_RATE, SpillCost, fitting, image_blocks, place_spilled
 from itprobe.models.recompute import Recomputed, can_recompute, seconds_per_image
 from itprobe.models.scratch import Scratch, no_room
 from itprobe.models.stream import stimulus_ids
@@ -229,7 +229,8 @@ def _recomputed(
         if blocks is not None:
             possible[name] = Recomputed(asked.candidate, asked.stimulus_set, name, width, blocks)
             seconds = seconds_per_image(asked.candidate, asked.stimulus_set, name, blocks.batch)
-            costs[name] = SpillCost(sizes[name], seconds, -(-n // blocks.held))
+            products = n**2 * width / PRODUCT_RATE if asked.device.type == "cpu" else 0.0
+            costs[name] = SpillCost(sizes[name], seconds, -(-n // blocks.held), products)
     free = asked.scratch.free()
     placed = place_spilled(costs, n, asked.scratch.bandwidth() if possible else 0.0, free)
     nowhere = [name for name, place in placed.items() if place == "nowhere"]

@@ -8,10 +8,28 @@ from typing import Literal, NamedTuple
 Spilled = Literal["disk", "recompute", "nowhere"]
 
 
+MET_AT_ONCE = 64
+"""Images that meet a held block in one product, where there is room: fewer only wait for memory."""
+
+PRODUCT_RATE = 2e11
+"""Float32 operations a second taken for the products of a few cores; a GPU's cost nothing beside the rest."""
+
+
 class Blocks(NamedTuple):
-    """How a memory budget is split where blocks of images meet: images held, and images in a batch."""
+    """How a memory budget is split where blocks of images meet.
+
+    Attributes
+    ----------
+    held : int
+        Images held.
+    met : int
+        Images that meet them in one product.
+    batch : int
+        Images that go through the network at once.
+    """
 
     held: int
+    met: int
     batch: int
 
 
@@ -27,11 +45,14 @@ class SpillCost:
         To read an image and run the network up to this layer; infinite where it cannot be computed again.
     n_blocks : int
         Blocks of images that the memory budget makes of the stimuli; 0 where it holds no two images.
+    product_seconds : float
+        What products of blocks cost more than those of one matrix with itself.
     """
 
     n_bytes: int
     seconds_per_image: float
     n_blocks: int
+    product_seconds: float = 0.0
 
 
 def fitting(sizes: Mapping[str, int], budget: int) -> list[str]:
@@ -63,7 +84,7 @@ def image_blocks(n: int, image_bytes: int, budget: int, batch_size: int) -> Bloc
     image_bytes : int
         Of one image's features.
     budget : int
-        Bytes for the images held and, twice (as it comes and about the origin), for the batch.
+        Bytes for the images held and, twice (as they come and about the origin), for those that meet them.
     batch_size : int
         Images in a batch where there is room.
 
@@ -76,7 +97,8 @@ def image_blocks(n: int, image_bytes: int, budget: int, batch_size: int) -> Bloc
     if images < 2:
         return None
     batch = max(1, min(batch_size, images // 4))
-    return Blocks(max(1, min(n, images - 2 * batch)), batch)
+    met = max(batch, min(MET_AT_ONCE, images // 8))
+    return Blocks(max(1, min(n, images - 2 * met)), met, batch)
 
 
 def disk_seconds(cost: SpillCost, bandwidth: float) -> float:
@@ -91,7 +113,7 @@ def recompute_seconds(cost: SpillCost, n: int) -> float:
     """
     if not cost.n_blocks:
         return math.inf
-    return n * (cost.n_blocks + 1) / 2 * cost.seconds_per_image
+    return n * (cost.n_blocks + 1) / 2 * cost.seconds_per_image + cost.product_seconds
 
 
 def place_spilled(

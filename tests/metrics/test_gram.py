@@ -23,13 +23,13 @@ def by_chunks(x, width=CHUNK_FEATURES, tensors=False):
     return gram_from_chunks(map(torch.from_numpy, chunks) if tensors else chunks, x.shape)
 
 
-def by_images(x, block, batch=4):
+def by_images(x, block, batch=4, met=1):
     def batches_from(row):
         for start in range(row, len(x), batch):
             rows = slice(start, min(start + batch, len(x)))
             yield rows, torch.from_numpy(x[rows])
 
-    return gram_from_images(batches_from, x.shape, block)
+    return gram_from_images(batches_from, x.shape, block, met)
 
 
 WAYS = {
@@ -39,6 +39,7 @@ WAYS = {
     "tensors": lambda x: by_chunks(x, tensors=True),
     "images, one block": lambda x: by_images(x, len(x)),
     "images, blocks of 7": lambda x: by_images(x, 7),
+    "images, batches gathered": lambda x: by_images(x, 7, met=10),
     "images one by one": lambda x: by_images(x, 1, batch=1),
 }
 

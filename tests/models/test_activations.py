@@ -270,10 +270,10 @@ def test_as_many_layers_as_possible_stay_in_memory():
 
 
 def test_a_budget_is_split_between_images_held_and_a_batch():
-    assert image_blocks(3200, 10, 1000, 4) == Blocks(92, 4)
-    assert image_blocks(50, 10, 1000, 4) == Blocks(50, 4)
-    assert image_blocks(3200, 10, 90, 4) == Blocks(5, 2)
-    assert image_blocks(3200, 10, 20, 4) == Blocks(1, 1)
+    assert image_blocks(3200, 10, 1000, 4) == Blocks(held=76, met=12, batch=4)
+    assert image_blocks(50, 10, 1000, 4) == Blocks(50, 12, 4)
+    assert image_blocks(3200, 10, 90, 4) == Blocks(5, 2, 2)
+    assert image_blocks(3200, 10, 20, 4) == Blocks(1, 1, 1)
     assert image_blocks(3200, 10, 19, 4) is None
 
 
@@ -284,7 +284,8 @@ def test_what_is_held_and_met_stays_within_the_budget(n, image_bytes, budget, ba
     if blocks is not None:
         assert 1 <= blocks.held <= n
         assert 1 <= blocks.batch <= batch_size
-        assert (blocks.held + blocks.batch) * image_bytes <= budget
+        assert blocks.met >= blocks.batch
+        assert (blocks.held + blocks.met) * image_bytes <= budget
 
 
 def test_disk_or_again_is_a_matter_of_cost():
@@ -297,6 +298,8 @@ def test_disk_or_again_is_a_matter_of_cost():
     assert place_spilled({"conv1": many}, 100, 1000, 10**6) == {"conv1": "disk"}
     deep = SpillCost(10_000, 1.0, 3)
     assert place_spilled({"deep": deep}, 100, 1000, 10**6) == {"deep": "disk"}
+    slow_products = SpillCost(10_000, 0.01, 3, product_seconds=30)
+    assert place_spilled({"conv1": slow_products}, 100, 1000, 10**6) == {"conv1": "disk"}
 
 
 def test_without_room_on_disk_layers_are_computed_again_or_nowhere():
