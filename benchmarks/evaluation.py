@@ -164,6 +164,8 @@ def evaluate(
         plan,
         seed,
         [*plan.warnings, *dict.fromkeys(note for result in results for note in result.notes)]
+        + ["banded: a single feature space, which is plain ridge"]
+        * (mapping.name == "banded" and len(spaces) == 1)
         + _variance_warnings(label, constant)
         + ([] if all(constant) else _undefined_warnings(r) + _lambda_warnings(lambdas, at_edge)),
         target,

@@ -10,7 +10,7 @@ from itprobe.metrics import Mapping, SplitPlan
 from itprobe.metrics.ceilings import inter_animal_ceiling
 from itprobe.progress import progress_bar
 
-UNKNOWN_ANIMAL = "unknown"
+UNKNOWN_ANIMALS = ("unknown", "", "nan", "None")
 """What the animal of a neuroid is called where a recording does not say."""
 
 
@@ -64,7 +64,7 @@ def inter_animal(target: Target, mapping: Mapping, plan: SplitPlan) -> InterAnim
         None where fewer than two animals are known.
     """
     animals = target.neuroids["animal"].astype(str).to_numpy()
-    known = np.flatnonzero(animals != UNKNOWN_ANIMAL)
+    known = np.flatnonzero(~np.isin(animals, UNKNOWN_ANIMALS))
     if len(np.unique(animals[known])) < 2:
         return None
     r = np.full((len(plan.splits), len(animals)), np.nan)

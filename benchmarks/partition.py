@@ -1,6 +1,7 @@
 """Which part of the responses' variance only one feature space explains, and which parts are shared."""
 
 from collections.abc import Mapping as Table
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -9,7 +10,9 @@ from itprobe.benchmarks.evaluation import evaluate
 from itprobe.benchmarks.target import Target
 from itprobe.errors import InputError
 from itprobe.metrics import Gram, Mapping, SplitPlan, interval, mean_over_splits, resample
+from itprobe.metrics.inference import N_BOOTSTRAP
 from itprobe.metrics.partition import Spaces, all_subsets, variance_parts
+from itprobe.metrics.variance import is_constant
 
 MOST_SPACES = 4
 """More spaces than these need more joint fits (2^m - 1) than anyone can read."""
@@ -48,21 +51,25 @@ def partition_variance(
         ``part_mean`` (spaces), means over neuroids; ``explained_ci95`` and ``part_ci95`` (spaces, bound),
         stimuli and neuroids resampled together. The part of a single space is what only it explains;
         that of several is what they share and no other explains, see
-        `itprobe.metrics.partition.variance_parts`.
+        `itprobe.metrics.partition.variance_parts`. ``attrs["warnings"]``: what a reader should know, a line each.
 
     Raises
     ------
     InputError
         If there are not two to four spaces, or as `evaluate` does.
     """
-    if not 2 <= len(grams) <= MOST_SPACES:
-        raise InputError(f"a partition is between 2 to {MOST_SPACES} different spaces, not {len(grams)}")
+    check_spaces(list(grams))
     subsets = all_subsets(list(grams))
     explained: dict[Spaces, np.ndarray] = {}
     draws: dict[Spaces, np.ndarray] = {}
+    warnings = list(target.warnings)
     for subset in subsets:
         spaces = [gram for name, gram in grams.items() if name in subset]
         evaluation = evaluate(spaces, stimulus_ids, target, mapping, plan, seed, _label(grams, subset))
+        warnings += [note for note in evaluation.warnings if note not in warnings]
+        if all(is_constant(gram) for gram in spaces):  # what does not vary explains nothing
+            explained[subset], draws[subset] = np.zeros(len(target.neuroids)), np.zeros(N_BOOTSTRAP)
+            continue
         explained[subset] = mean_over_splits(evaluation.explained_variance)
         draws[subset] = resample(evaluation.held_out, seed=seed).aggregate("explained_variance", "mean")
     parts, part_draws = variance_parts(explained), variance_parts(draws)
@@ -81,7 +88,15 @@ def partition_variance(
             "neuroid_id": ("neuroid", target.neuroids["neuroid_id"].to_numpy()),
             "bound": ["low", "high"],
         },
+        attrs={"warnings": "\n".join(warnings)},
     )
+
+
+def check_spaces(names: Sequence[str]) -> None:
+    """Raise `InputError` if a partition between spaces of these names is not possible."""
+    different = len(set(names))
+    if different < len(names) or not 2 <= different <= MOST_SPACES:
+        raise InputError(f"a partition takes 2 to {MOST_SPACES} different spaces, not {different}")
 
 
 def _label(names: Table[str, Gram], subset: Spaces) -> str:

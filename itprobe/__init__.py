@@ -20,12 +20,13 @@ except PackageNotFoundError:
     __version__ = "0+checkout"
 
 _PUBLIC = {
+    "Extraction": "itprobe.benchmarks.features",
     "InputError": "itprobe.errors",
     "load_recording": "itprobe.data",
     "partition": "itprobe.partitioning",
     "score": "itprobe.api",
 }
-__all__ = ["InputError", "__version__", "load_recording", "partition", "score"]
+__all__ = ["Extraction", "InputError", "__version__", "load_recording", "partition", "score"]
 
 
 def __getattr__(name: str) -> object:

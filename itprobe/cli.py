@@ -280,7 +280,10 @@ def _mapping_options(options: argparse.Namespace) -> dict[str, str]:
 def _extraction(options: argparse.Namespace) -> "Extraction":
     from itprobe.benchmarks.features import Extraction
 
-    return Extraction(None if options.memory is None else int(options.memory * 1e9), options.features)
+    budget = options.memory
+    if budget is not None and not 0 <= budget < 1e9:
+        raise InputError(f"--memory {budget:g}: the memory budget must be a number of GB, e.g. 4 or 0.5")
+    return Extraction(None if budget is None else int(budget * 1e9), options.features)
 
 
 def run_partition(options: argparse.Namespace) -> None:

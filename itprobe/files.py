@@ -1,5 +1,6 @@
 """Files that are never half-written, and digests that tell whether two things are the same."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -12,6 +13,12 @@ from urllib.parse import quote
 import numpy as np
 
 from itprobe.errors import InputError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a full disk, a used-up quota and a file that may not grow."""
+
+SMALLEST_ROOM = 2**20
+"""A disk with less than this is full."""
 
 LONGEST_NAME = 180
 """File systems allow 255 bytes for a name; endings and temporary prefixes need some of them."""
@@ -48,8 +55,19 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        # netCDF reports a full disk as a lack of permission
+        if error.errno in NO_ROOM or not _has_room(path.parent):
+            raise InputError(
+                f"cannot write {path}: the disk is full; make room or choose another folder"
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _has_room(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free > SMALLEST_ROOM
 
 
 @contextmanager

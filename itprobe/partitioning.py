@@ -10,7 +10,7 @@ from torch import nn
 from itprobe.api import plan_requests
 from itprobe.benchmarks import load_benchmark
 from itprobe.benchmarks.features import Extraction
-from itprobe.benchmarks.partition import partition_variance
+from itprobe.benchmarks.partition import check_spaces, partition_variance
 from itprobe.benchmarks.spaces import in_order, space_grams
 from itprobe.data import stimulus_set_sha256
 from itprobe.errors import InputError
@@ -74,6 +74,7 @@ def partition(
                 f"{request.candidate.identifier}:LAYER with one of {some}, ..."
             )
         requests.append(request)
+    check_spaces([f"{request.candidate.identifier}:{request.layers[0]}" for request in requests])
     target = bench.target
     for request in requests:
         request.candidate.check_stimuli(target.stimulus_set)
@@ -130,6 +131,8 @@ def partition_table(dataset: xr.Dataset) -> str:
         "Means over neuroids. A part is what these spaces could explain and the others cannot; a shared part "
         "below 0 means that the spaces explain more together than each by itself."
     )
+    for warning in filter(None, dataset.attrs["warnings"].split("\n")):
+        notes += f"\nNote: {warning}"
     if dataset.attrs["simulated"]:
         notes += f"\n{SIMULATED_NOTE}"
     return f"{heading}\n\n{tabulate(rows, headers=headers, disable_numparse=True)}\n\n{notes}"

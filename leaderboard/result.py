@@ -270,12 +270,13 @@ class Result(_Strict):
     def name(self) -> str:
         """File name without ending: candidate, benchmark and seed, percent-encoded.
 
-        Parameters of the mapping other than the benchmark's own add their digest.
+        Parameters of the mapping other than the benchmark's own, and another precision, add their digest.
         """
         parts = [self.candidate.id, self.benchmark.id, f"seed{self.split.seed}"]
         default = MAPPINGS.get(self.mapping.name) or WHOLE_SET_MAPPINGS.get(self.mapping.name)
-        if default and default().parameters() != self.mapping.params:
-            parts.append(sha256_values(sorted(self.mapping.params.items()))[:8])
+        computed = (self.provenance.precision, self.provenance.features)
+        if (default and default().parameters() != self.mapping.params) or computed != ("full", "float32"):
+            parts.append(sha256_values(sorted(self.mapping.params.items()), *computed)[:8])
         return file_name_of(*parts)
 
 

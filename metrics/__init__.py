@@ -8,7 +8,14 @@ from itprobe.metrics.correlation import explained_variance, mean_over_splits, pe
 from itprobe.metrics.crossvalidate import predict_held_out
 from itprobe.metrics.estimators import GramPCR, GramPLS, GramRidgeCV
 from itprobe.metrics.gram import Gram, gram_matrix
-from itprobe.metrics.inference import HeldOut, interval, paired_difference, resample
+from itprobe.metrics.inference import (
+    HeldOut,
+    interval,
+    paired_difference,
+    reliability_weighted_mean,
+    resample,
+    studentised_interval,
+)
 from itprobe.metrics.mapping import Mapping
 from itprobe.metrics.options import with_options
 from itprobe.metrics.pcr import PcrMapping
@@ -20,6 +27,7 @@ from itprobe.metrics.reliability import (
     split_half_reliability,
 )
 from itprobe.metrics.ridge import RidgeMapping
+from itprobe.metrics.significance import benjamini_hochberg, holm, permutation_test
 from itprobe.metrics.splits import DEFAULT_SEED, SPLITS, Split, SplitPlan
 from itprobe.metrics.whole_set import CkaMapping, RsaMapping, Similarity, WholeSetMapping
 
@@ -57,16 +65,21 @@ __all__ = [
     "Split",
     "SplitPlan",
     "WholeSetMapping",
+    "benjamini_hochberg",
     "brainscore_reliability",
     "ceiled_r2",
     "explained_variance",
     "gram_matrix",
+    "holm",
     "interval",
     "mean_over_splits",
     "paired_difference",
     "pearson_r",
+    "permutation_test",
     "predict_held_out",
+    "reliability_weighted_mean",
     "resample",
     "split_half_reliability",
+    "studentised_interval",
     "with_options",
 ]

@@ -102,12 +102,13 @@ class BandedRidgeMapping:
         if self.candidates is None:
             return simplex_candidates(n_spaces)
         shares = np.array([row for row in self.candidates if len(row) == n_spaces], dtype=np.float64)
-        if len(shares) < len(self.candidates) or (shares < 0).any() or (shares.sum(axis=1) <= 0).any():
+        fits = len(shares) == len(self.candidates) > 0 and np.isfinite(shares).all()
+        if not fits or (shares < 0).any() or (shares.sum(axis=1) <= 0).any():
             raise InputError(
                 f"banded: every candidate needs {n_spaces} shares, none negative and not all 0; "
                 f"got {self.candidates}"
             )
-        return shares
+        return shares / shares.sum(axis=1, keepdims=True)
 
     def fit(
         self,

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, check_X_y
 
 from itprobe.metrics.banded import BandedRidgeMapping
+from itprobe.metrics.estimators import read_alphas
 from itprobe.metrics.kernel_checks import check_kernel
 
 
@@ -82,6 +83,11 @@ class GramBandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         if self.kernel == "precomputed":
             kernels = list(check_array(X, dtype=np.float64, allow_nd=True))
+            expected = len(self.groups_), self.n_features_in_
+            if kernels[0].ndim != 2 or (len(kernels), kernels[0].shape[1]) != expected:
+                raise ValueError(
+                    f"kernels to predict from must be of shape ({expected[0]}, k, {expected[1]})"
+                )
         else:
             features = check_array(X, dtype=np.float64)
             if features.shape[1] != self.n_features_in_:
@@ -94,7 +100,7 @@ class GramBandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self._shaped(self._fitted.predict(kernels))
 
     def _mapping(self) -> BandedRidgeMapping:
-        alphas = None if isinstance(self.alphas, str) else tuple(np.atleast_1d(np.asarray(self.alphas)))
+        alphas = read_alphas(self.alphas)
         candidates = None
         if self.candidates is not None:
             candidates = tuple(tuple(map(float, row)) for row in np.atleast_2d(np.asarray(self.candidates)))

@@ -71,10 +71,18 @@ def predict_held_out(
     Raises
     ------
     InputError
-        If features and responses are of different stimuli, or a stimulus stands twice on one side.
+        If features and responses are of different stimuli, a stimulus stands twice on one side, or values
+        are missing.
     """
     check_same_stimuli(feature_ids, response_ids)
     spaces = [grams] if isinstance(grams, Gram) else list(grams)
+    undefined = int((~np.isfinite(responses)).any(axis=0).sum())
+    if undefined:
+        raise InputError(
+            f"{undefined} of {responses.shape[1]} neuroids have responses that are NaN or infinite; leave them out"
+        )
+    if not all(np.isfinite(gram.values).all() for gram in spaces):
+        raise InputError("the features hold NaN or infinite values; leave out what has them")
     rows = pd.Index(feature_ids)
     order = pd.Index(response_ids).get_indexer(feature_ids)  # responses in the features' order
     predicted = mapping.predict_splits(

@@ -104,7 +104,7 @@ class GramRidgeCV(_GramEstimator):
     def fit(self, X: ArrayLike, y: ArrayLike) -> "GramRidgeCV":
         """Fit to features or kernel X and responses y, (n,) or (n, q)."""
         K, responses = self._kernel_and_responses(X, y)
-        fitted = RidgeMapping(_grid(self.alphas), self.alpha_per_target).fit(K, responses)
+        fitted = RidgeMapping(read_alphas(self.alphas), self.alpha_per_target).fit(K, responses)
         self._keep(fitted.solution)
         self.alpha_, self.at_edge_ = self._shaped(fitted.lambdas), self._shaped(fitted.at_edge)
         return self
@@ -158,7 +158,7 @@ class GramPCR(_GramEstimator):
         K, responses = self._kernel_and_responses(X, y)
         labels = None if strata is None else np.asarray(strata)
         check_consistent_length(K, labels)
-        mapping = PcrMapping(self.n_components, _grid(self.alphas), self.folds, self.alpha_per_target)
+        mapping = PcrMapping(self.n_components, read_alphas(self.alphas), self.folds, self.alpha_per_target)
         fitted = mapping.fit(K, responses, strata=labels)
         _warn(fitted.notes)
         self._keep(fitted.solution)
@@ -204,9 +204,23 @@ class GramPLS(_GramEstimator):
         return self
 
 
-def _grid(alphas: str | ArrayLike) -> tuple[float, ...] | None:
-    """Grid of a mapping; None is the automatic one."""
-    return None if isinstance(alphas, str) else tuple(np.atleast_1d(np.asarray(alphas)))
+def read_alphas(alphas: str | ArrayLike) -> tuple[float, ...] | None:
+    """Grid of a mapping; None is the automatic one.
+
+    Raises
+    ------
+    ValueError
+        If it is neither "auto" nor one positive number at least.
+    """
+    if isinstance(alphas, str) and alphas == "auto":
+        return None
+    try:
+        grid = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    except ValueError:
+        grid = np.empty(0)
+    if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
+        raise ValueError(f"alphas must be 'auto' or positive numbers, not {alphas!r}")
+    return tuple(grid.tolist())
 
 
 def _warn(notes: list[str]) -> None:

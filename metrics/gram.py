@@ -168,7 +168,7 @@ class _HostSum(_Sum):
         work, syrk = (np.float64, blas.dsyrk) if self.double else (np.float32, blas.ssyrk)
         values: np.ndarray = np.array(chunk, dtype=work, order="C")
         slabs = (values[start : start + _SLAB_ROWS] for start in range(0, len(values), _SLAB_ROWS))
-        origin = sum(slab.sum(axis=0).astype(np.float64) for slab in slabs) / len(values)
+        origin = sum(slab.sum(axis=0, dtype=np.float64) for slab in slabs) / len(values)
         origin = origin.astype(work)
         exact = origin.astype(np.float64)
         norm = float(np.sum(exact**2))

@@ -100,7 +100,9 @@ def k_fold_errors(
         dual = product(spectrum.vectors, loadings * inverse[:, None]) + rest / value
         weights = np.sqrt(inverse if full else 1 / value - inverse)
         for fold in folds:
-            block = blas.dsyrk(1.0, (spectrum.vectors[fold] * weights).T, trans=1)
+            block = np.zeros((len(fold), len(fold)))
+            if len(weights):
+                block = blas.dsyrk(1.0, (spectrum.vectors[fold] * weights).T, trans=1)
             if not full:
                 block = (np.eye(len(fold)) - 1 / n) / value - block
             factor = cho_factor(block, overwrite_a=True, check_finite=False)  # of the upper triangle

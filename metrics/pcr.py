@@ -60,8 +60,8 @@ class PcrMapping(FittedPerSplit):
     name = "pcr"
 
     def __post_init__(self) -> None:
-        if self.n_components < 1:
-            raise InputError(f"pcr needs at least 1 component, not {self.n_components}")
+        if self.n_components < 1 or self.n_components != int(self.n_components):
+            raise InputError(f"pcr needs a whole number of components, at least 1, not {self.n_components}")
         if self.folds < 2:
             raise InputError(f"pcr needs at least 2 inner folds to choose lambda, not {self.folds}")
 

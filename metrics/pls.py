@@ -36,7 +36,7 @@ EXPLAINED = 1e-12
 ROUNDING = 1e-15
 """Responses whose residual is smaller than this, relative to their own size, are constant."""
 
-FADED = 1e-4
+FADED = 1e-2
 """M is computed anew when it has shrunk to this share: rounding of what it was is then too much of it."""
 
 MOST_BYTES = 5e8
@@ -205,8 +205,8 @@ class PlsMapping:
     name = "pls"
 
     def __post_init__(self) -> None:
-        if self.n_components < 1:
-            raise InputError(f"pls needs at least 1 component, not {self.n_components}")
+        if self.n_components < 1 or self.n_components != int(self.n_components):
+            raise InputError(f"pls needs a whole number of components, at least 1, not {self.n_components}")
 
     def parameters(self) -> dict[str, object]:
         """Parameters as they stand in a result file."""

@@ -12,6 +12,7 @@ def is_constant(gram: Gram) -> bool:
     A dead layer, or one that its input does not reach. Its Gram matrix holds nothing to map or compare;
     what a mapping would make of it is a score of the rounding.
     """
-    spread = float(gram.values.trace())
-    size = float(gram.raw().trace())
+    n = len(gram.values)
+    spread = float(gram.values.trace() - gram.values.sum() / n)  # about the mean, wherever the origin is
+    size = float(gram.values.trace() + 2 * gram.origin_products.sum() - n * gram.origin_norm)  # about zero
     return spread <= SINGLE_PRECISION**2 * size

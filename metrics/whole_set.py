@@ -104,6 +104,11 @@ class RsaMapping:
 
     def compare(self, gram: Gram, responses: np.ndarray, seed: int) -> Similarity:
         """Compare the dissimilarities of n stimuli's features and responses (n, q)."""
+        if responses.shape[1] < 2 and self.distance != "euclidean":
+            raise InputError(
+                f"rsa: one neuroid has no {self.distance} distance between stimuli; "
+                "take distance=euclidean, or a region with more neuroids"
+            )
         measured = response_rdm(responses, self.distance)
         if not has_variance(measured):
             raise InputError(f"rsa with {self.distance} distances: {NO_RESPONSE_VARIANCE}")

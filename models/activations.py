@@ -198,7 +198,8 @@ def _plan(
     if not spilled:
         return dict.fromkeys(sizes, "memory"), {}
     again: dict[str, Recomputed] = {}
-    if recompute and can_recompute(asked.candidate):
+    # What is computed again is never rounded to float16: scores must not depend on how much memory is free.
+    if recompute and asked.dtype == "float32" and can_recompute(asked.candidate):
         again = _recomputed(asked, spilled, sizes, n)
     else:
         needed, free = sum(sizes[name] for name in spilled), asked.scratch.free()

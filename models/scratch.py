@@ -1,6 +1,6 @@
 """A temporary folder for what does not fit in memory: with room checked before, and gone after a kill too."""
 
-import errno
+import fcntl
 import os
 import shutil
 import socket
@@ -10,30 +10,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
-import psutil
-
 from itprobe.errors import InputError
-from itprobe.files import file_name_of, make_folder
+from itprobe.files import NO_ROOM, file_name_of, make_folder
 
-_FOLDER = "itprobe-activations"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FOLDER, _LOCK = "itprobe-activations", "lock"
 _PROBE_BYTES = 2**25
 
 
 class Scratch:
     """A folder under ``$ITPROBE_SCRATCH`` (else the system's temporary folder), made at first use.
 
-    Folders of processes of this machine that were killed are removed when one is made.
+    Folders that processes of this machine left behind when they were killed are removed.
     """
 
     def __init__(self) -> None:
         self.root = Path(os.environ.get("ITPROBE_SCRATCH") or tempfile.gettempdir()).expanduser()
         self._folder: Path | None = None
+        if self.root.is_dir():
+            remove_leftovers(self.root)
 
     def free(self) -> int:
-        """Bytes that may be written, after leftovers are removed."""
+        """Bytes that may be written."""
         make_folder(self.root)
-        remove_leftovers(self.root)
         return shutil.disk_usage(self.root).free
 
     def bandwidth(self) -> float:
@@ -77,7 +75,7 @@ class Scratch:
         try:
             yield
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 raise
             raise no_room(needed, self.root) from error
 
@@ -85,13 +83,16 @@ class Scratch:
         """Remove the folder with all that is in it."""
         if self._folder is not None:
             shutil.rmtree(self._folder)
+            self._lock.close()
             self._folder = None
 
     def _made(self) -> Path:
         if self._folder is None:
             make_folder(self.root)
-            prefix = f"{_FOLDER}-{_host()}-{_process_key(os.getpid())}-"
-            self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.root))
+            folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}-{_host()}-", dir=self.root))
+            self._lock = (folder / _LOCK).open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._folder = folder
         return self._folder
 
 
@@ -104,12 +105,18 @@ def no_room(needed: int, folder: Path, also: str = "") -> InputError:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove folders under `root` that processes of this machine left behind when they were killed."""
+    """Remove folders under `root` that processes of this machine left behind when they were killed.
+
+    A process holds a lock on its folder's lock file for as long as it lives; the system lets go of it
+    when the process ends, however it ends.
+    """
     for folder in root.glob(f"{_FOLDER}-{_host()}-*"):
-        pid, _, started = folder.name.removeprefix(f"{_FOLDER}-{_host()}-").partition("-")
-        owner = f"{pid}-{started.partition('-')[0]}"
-        if pid.isdigit() and owner != _process_key(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with (folder / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # somebody holds it, is just making it, or has removed it
+            continue
 
 
 def _reserve(descriptor: int, size: int) -> None:
@@ -123,11 +130,3 @@ def _reserve(descriptor: int, size: int) -> None:
 
 def _host() -> str:
     return file_name_of(socket.gethostname()).replace("-", "_")
-
-
-def _process_key(pid: int) -> str | None:
-    """A process's id and start, or None if it is gone; ids are used again, their starts are not."""
-    try:
-        return f"{pid}-{int(psutil.Process(pid).create_time())}"
-    except psutil.NoSuchProcess:
-        return None

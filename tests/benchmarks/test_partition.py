@@ -48,6 +48,19 @@ def test_rows_may_stand_in_any_order(plant, planted_spaces):
     np.testing.assert_allclose(other["part"], straight["part"], atol=1e-9)
 
 
+def test_draws_are_paired_and_a_dead_space_explains_nothing(plant, planted_spaces):
+    grams, bench, _ = planted_spaces
+    twice = {"a": grams["a"], "again": grams["a"], "dead": gram_matrix(np.full((len(plant.ids), 9), 0.1))}
+    found = partition_variance(twice, plant.ids, bench.target, bench.fitted, bench.plan(), 1)
+    low, high = found["part_ci95"].sel(spaces="a").values
+    assert high - low < 0.02  # of the difference between two equal spaces; unpaired it would be that of each
+    wide = found["explained_ci95"].sel(spaces="a").values
+    assert wide[1] - wide[0] > 0.05
+    assert float(found["explained_mean"].sel(spaces="dead")) == 0
+    assert np.isfinite(found["part"]).all()
+    assert "dead: no variance" in found.attrs["warnings"]
+
+
 def test_between_two_and_four_spaces(plant, planted_spaces):
     grams, bench, _ = planted_spaces
     with pytest.raises(InputError, match="2 to 4 different spaces, not 1"):

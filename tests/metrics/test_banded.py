@@ -137,11 +137,31 @@ def test_candidates_are_distinct_shares_with_every_single_space(n_spaces):
     assert (np.ptp(shares, axis=1) < 1e-12).any()  # and equal shares
 
 
+def test_lambdas_on_the_edge_are_flagged_and_folds_beyond_the_stimuli_noted():
+    (x, z), y = two_spaces(noise=0.01)
+    (result,) = BandedRidgeMapping((1e-6, 1e-5), folds=500).predict_splits(
+        [x @ x.T, z @ z.T], y[:, :3], [SplitRows(np.arange(20, 90), np.arange(20))]
+    )
+    assert result.at_edge.all()
+    assert result.notes == ["70 inner folds instead of 500: there are 70 training stimuli"]
+
+
+def test_shares_are_normalised():
+    mapping = BandedRidgeMapping(candidates=((3.0, 1.0),))
+    np.testing.assert_allclose(mapping.shares(2), [[0.75, 0.25]])
+
+
 def test_wrong_candidates_are_refused():
     (x, z), y = two_spaces()
     mapping = BandedRidgeMapping(candidates=((1.0, 0.0), (1.0,)))
     with pytest.raises(InputError, match="every candidate needs 2 shares"):
         mapping.fit([x @ x.T, z @ z.T], y)
+    for candidates in ((), ((np.nan, 1.0),), ((0.0, 0.0),), ((-1.0, 2.0),)):
+        with pytest.raises(InputError, match="every candidate needs 2 shares"):
+            BandedRidgeMapping(candidates=candidates).fit([x @ x.T, z @ z.T], y)
+    fitted = GramBandedRidgeCV(kernel="precomputed").fit(np.array([x @ x.T, z @ z.T]), y)
+    with pytest.raises(ValueError, match=r"must be of shape \(2, k, 90\)"):
+        fitted.predict((x @ x.T)[None])
     with pytest.raises(InputError, match="not symmetric"):
         GramBandedRidgeCV(kernel="precomputed").fit(np.triu(x @ x.T)[None], y)
 

@@ -23,7 +23,7 @@ def test_text_becomes_parameters():
         ("pls", {"folds": "3"}, "unknown parameter of pls: 'folds'"),
         ("pcr", {"n_component": "3"}, "did you mean n_components"),
         ("pcr", {"n_components": "many"}, "n_components of pcr must be a whole number, not 'many'"),
-        ("pcr", {"n_components": "0"}, "at least 1 component"),
+        ("pcr", {"n_components": "0"}, "at least 1, not 0"),
         ("ridge", {"lambdas": "1,-2"}, "must be positive numbers"),
         ("ridge", {"lambdas": "1,nan"}, "must be positive numbers"),
         ("ridge", {"per_neuroid": "perhaps"}, "true or false"),

@@ -197,7 +197,7 @@ def test_precomputed_kernel_gives_the_same(q):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"n_components": 0}, "at least 1 component, not 0"), ({"folds": 1}, "at least 2 inner folds")],
+    [({"n_components": 0}, "at least 1, not 0"), ({"folds": 1}, "at least 2 inner folds")],
 )
 def test_impossible_parameters_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):

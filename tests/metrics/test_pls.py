@@ -106,7 +106,7 @@ def test_no_penalty_is_reported():
 
 
 def test_no_components_are_refused():
-    with pytest.raises(InputError, match="at least 1 component, not 0"):
+    with pytest.raises(InputError, match="at least 1, not 0"):
         PlsMapping(0)
 
 

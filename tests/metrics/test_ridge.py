@@ -151,6 +151,13 @@ def test_row_order_does_not_matter(seed):
     np.testing.assert_allclose(GramRidgeCV().fit(x[order], y[order]).predict(x[30:]), plain, rtol=1e-7)
 
 
+@pytest.mark.parametrize("alphas", ["foo", [], [0.0], [-1, 1], [np.nan, 1], [[1, 2]], "1,2"])
+def test_alphas_that_are_none_are_refused(alphas):
+    x, y = np.random.default_rng(0).normal(size=(2, 20, 3))
+    with pytest.raises(ValueError, match="alphas must be 'auto' or positive numbers"):
+        GramRidgeCV(alphas).fit(x, y)
+
+
 def test_precomputed_kernel_gives_the_same():
     x = awkward_features(40, 90)
     y = responses_from(x, q=3)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import GridSearchCV
 
-from itprobe.metrics import RidgeMapping, gram_matrix
+from itprobe.errors import InputError
+from itprobe.metrics import PcrMapping, PlsMapping, RidgeMapping, gram_matrix, predict_held_out
 from itprobe.metrics.inner_folds import inner_folds
 from itprobe.metrics.lambda_search import frame_of_kernel
 from itprobe.metrics.mapping import SplitRows
@@ -17,6 +18,7 @@ from itprobe.metrics.ridge_splits import (
     together_is_cheaper,
 )
 from itprobe.metrics.spectrum import centred_kernel, centred_spectrum
+from itprobe.metrics.splits import Split
 
 LAMBDAS = tuple(np.logspace(-1, 4, 11))
 SHAPES = [(80, 12), (80, 79), (80, 80), (80, 500)]
@@ -88,7 +90,7 @@ def test_k_fold_selection_equals_grid_search(path, n, p):
 
 @pytest.mark.parametrize("mapping", [RidgeMapping(), RidgeMapping(per_neuroid=False), RidgeMapping(folds=3)])
 @pytest.mark.parametrize(("n", "p"), SHAPES)
-def test_one_decomposition_gives_what_fits_of_single_splits_give(mapping, n, p):
+def test_all_splits_together_give_what_fits_of_single_splits_give(mapping, n, p):
     x, y = planted(n, p, q=9)
     y[:, 0] = np.random.default_rng(5).normal(size=n)  # nothing to predict: the mean is best
     kernel, splits = x @ x.T, random_splits(n)
@@ -133,6 +135,35 @@ def test_test_responses_have_no_say(seed, size):
     (after,) = together(RidgeMapping(LAMBDAS), x @ x.T, changed, splits)
     np.testing.assert_allclose(after.predictions, before.predictions, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(after.lambdas, before.lambdas)
+
+
+@pytest.mark.parametrize("mapping", [RidgeMapping(folds=3), PcrMapping(20, folds=3), PlsMapping(5)])
+def test_rows_and_strata_are_joined_by_id(mapping):
+    x, y = planted(80, 300)
+    ids = np.array([f"s{i:02d}" for i in range(80)])
+    strata = np.repeat(["a", "b", "c", "d"], 20)[np.random.default_rng(8).permutation(80)]
+    split = Split(ids[20:], ids[:20])
+    gram = gram_matrix(x)
+    (straight,) = predict_held_out(gram, ids, y, ids, mapping, [split], strata)
+    order, other = (np.random.default_rng(seed).permutation(80) for seed in (1, 2))
+    (joined,) = predict_held_out(
+        gram.take(order), ids[order], y[other], ids[other], mapping, [split], strata[other]
+    )
+    np.testing.assert_allclose(joined.predictions, straight.predictions, atol=1e-8)
+    np.testing.assert_allclose(joined.lambdas, straight.lambdas)
+    np.testing.assert_array_equal(joined.responses, straight.responses)
+
+
+def test_missing_values_are_refused():
+    x, y = planted(40, 60)
+    ids = np.array([f"s{i:02d}" for i in range(40)])
+    split = [Split(ids[10:], ids[:10])]
+    with pytest.raises(InputError, match="1 of 6 neuroids have responses that are NaN"):
+        y[3, 2] = np.nan
+        list(predict_held_out(gram_matrix(x), ids, y, ids, RidgeMapping(), split))
+    with pytest.raises(InputError, match="the features hold NaN"):
+        x[3, 2] = np.nan
+        list(predict_held_out(gram_matrix(x), ids, np.nan_to_num(y), ids, RidgeMapping(), split))
 
 
 def test_constant_features_predict_the_mean():

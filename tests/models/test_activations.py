@@ -1,6 +1,7 @@
 """Features of all stimuli: the same wherever they are kept, and nothing is left behind."""
 
 import errno
+import fcntl
 import math
 import os
 import shutil
@@ -11,7 +12,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -58,13 +58,13 @@ def test_disk_and_memory_hold_the_same(network, make_stimuli, scratch):
         expected = {layer: kept[layer] for layer in LAYERS}
     with record_activations(network, stimuli, LAYERS, batch_size=2, memory_budget=1000) as spilled:
         assert spilled.on_disk
-        assert len(list(scratch.glob("*/*"))) == 3
+        assert len(list(scratch.glob("*/*.float*"))) == 3
         for layer in LAYERS:
             assert spilled[layer].dtype == np.float32
             np.testing.assert_array_equal(spilled[layer], expected[layer])
             np.testing.assert_array_equal(np.hstack(list(spilled.chunks(layer))), expected[layer])
             spilled.release(layer)
-        assert not list(scratch.glob("*/*"))
+        assert not list(scratch.glob("*/*.float*"))
     assert not list(scratch.iterdir())
 
 
@@ -161,34 +161,26 @@ def test_what_a_killed_process_spilled_is_removed_at_the_next_start(network, mak
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"written\n"
         process.send_signal(signal.SIGKILL)
-    assert [path.stat().st_size for path in scratch.glob("*/*")] == [16000]
+    assert [path.stat().st_size for path in scratch.glob("*/*.float*")] == [16000]
     with record_activations(network, make_stimuli(2), LAYERS, memory_budget=0):
         assert len(list(scratch.iterdir())) == 1
     assert not list(scratch.iterdir())
 
 
-def test_folders_of_killed_processes_are_removed(network, make_stimuli, scratch):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+def test_only_folders_that_nobody_holds_are_removed(scratch):
     host = socket.gethostname().replace("-", "_")
-    started = int(psutil.Process().create_time())
-    for name in (
-        f"{host}-{gone.pid}-1-abc",
-        f"{host}-{os.getpid()}-{started - 1000}-reused",
-        f"{host}-{os.getpid()}-{started}-alive",
-        f"another_host-{gone.pid}-1-abc",
-    ):
-        (scratch / f"itprobe-activations-{name}").mkdir(parents=True)
+    for name in (f"{host}-dead", f"{host}-alive", f"{host}-being_made", "another_host-dead"):
+        folder = scratch / f"itprobe-activations-{name}"
+        folder.mkdir(parents=True)
+        if name != f"{host}-being_made":
+            (folder / "lock").touch()
     (scratch / "of somebody else").mkdir()
-    with record_activations(network, make_stimuli(2), LAYERS, memory_budget=0):
-        pass
-    assert sorted(path.name for path in scratch.iterdir()) == sorted(
-        [
-            f"itprobe-activations-another_host-{gone.pid}-1-abc",
-            f"itprobe-activations-{host}-{os.getpid()}-{started}-alive",
-            "of somebody else",
-        ]
-    )
+    with (scratch / f"itprobe-activations-{host}-alive" / "lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Scratch()
+    names = (f"{host}-alive", f"{host}-being_made", "another_host-dead")
+    expected = {"of somebody else", *(f"itprobe-activations-{name}" for name in names)}
+    assert {path.name for path in scratch.iterdir()} == expected
 
 
 def arena_of(place, n=12, limits=None, device="cpu"):
@@ -213,7 +205,7 @@ def test_every_place_gives_back_what_was_written(scratch, place, dtype):
     np.testing.assert_array_equal(layer.array(), got)
     layer.release()
     layer.release()
-    assert not list(scratch.glob("*/*"))
+    assert not list(scratch.glob("*/*.float*"))
     with pytest.raises(ValueError, match="released"):
         next(layer.chunks())
 
@@ -239,7 +231,7 @@ def test_too_large_for_float16_goes_on_in_float32(scratch, place, limits, ends):
     got = layer.array()
     np.testing.assert_allclose(got[:7], x[:7], rtol=2**-11, atol=1e-6)
     np.testing.assert_array_equal(got[7:], x[7:])
-    assert len(list(scratch.glob("*/*"))) == (ends == "disk")
+    assert len(list(scratch.glob("*/*.float*"))) == (ends == "disk")
 
 
 def test_a_disk_too_full_for_float32_tells_so(scratch, monkeypatch):
