@@ -25,8 +25,9 @@ _PUBLIC = {
     "load_recording": "itprobe.data",
     "partition": "itprobe.partitioning",
     "score": "itprobe.api",
+    "sweep": "itprobe.sweeping",
 }
-__all__ = ["Extraction", "InputError", "__version__", "load_recording", "partition", "score"]
+__all__ = ["Extraction", "InputError", "__version__", "load_recording", "partition", "score", "sweep"]
 
 
 def __getattr__(name: str) -> object:

@@ -243,7 +243,7 @@ def score_requests(
         ):
             evaluation = bench.evaluate_gram(grams, ids, seed, layer)
             origin = provenance(candidate, extraction.dtype, seed, started, monotonic() - clock)
-            result = _result(candidate, layer, bench, evaluation, digest, origin)
+            result = build_result(candidate, layer, bench, evaluation, digest, origin)
             held_out = evaluation.held_out if isinstance(evaluation, Evaluation) else None
             path = None
             if results is not None:
@@ -266,7 +266,7 @@ def _draw_diagnostics(
         draw_diagnostics(spectrum(gram), lambda_curve(chosen) if chosen else None, result, picture)
 
 
-def _result(
+def build_result(
     candidate: Candidate,
     layer: str,
     bench: PredictivityBenchmark,

@@ -1,4 +1,4 @@
-"""The command line: ``itprobe list | score | partition | recording | cache``.
+"""The command line: ``itprobe list | score | sweep | partition | recording | cache``.
 
 Exit codes: 0 done; 2 bad input, with one line that says what was wrong, where, and what to do; 1 a fault
 of ours; 130 interrupted.
@@ -10,13 +10,11 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from itprobe import __version__
+from itprobe.command_options import add_computing, extraction_of
 from itprobe.errors import InputError
-
-if TYPE_CHECKING:
-    from itprobe.benchmarks.features import Extraction
+from itprobe.sweep_command import add_sweep
 
 DEFAULT_RESULTS = "itprobe-results"
 
@@ -55,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_list(commands)
     _add_score(commands)
+    add_sweep(commands)
     _add_partition(commands)
     _add_recording(commands)
     _add_cache(commands)
@@ -84,7 +83,7 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="layer for models that name none: NAME, NAME~pool4, NAME,NAME (for -banded), 'blocks' (default) or "
         "'all'; may be repeated",
     )
-    _add_computing(parser)
+    add_computing(parser)
     parser.add_argument(
         "--results", default=DEFAULT_RESULTS, metavar="DIR", help=f"default {DEFAULT_RESULTS}"
     )
@@ -121,40 +120,9 @@ def _add_partition(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         "spaces", nargs="+", metavar="SPACE", help="e.g. efficientnet_lite0:_blocks.12 pixels"
     )
     parser.add_argument("--benchmark", required=True, metavar="ID", help="e.g. simulated_small.IT-banded")
-    _add_computing(parser)
+    add_computing(parser)
     parser.add_argument("--out", metavar="FILE.nc", help="also write all figures, neuroid by neuroid")
     parser.set_defaults(run=run_partition)
-
-
-def _add_computing(parser: argparse.ArgumentParser) -> None:
-    """Options of all commands that run networks."""
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
-    parser.add_argument(
-        "--precision", default="full", help="of the forward pass: full (default), tf32 or bf16"
-    )
-    parser.add_argument(
-        "--memory",
-        type=float,
-        metavar="GB",
-        help="what features may take in memory (default: half of what is free); the rest goes to disk or is "
-        "computed again",
-    )
-    parser.add_argument(
-        "--features",
-        default="float32",
-        metavar="TYPE",
-        help="features are kept as float32 (default) or float16",
-    )
-    parser.add_argument(
-        "--seed", type=_seed, default=1, help="of splits and bootstrap (default 1, Brain-Score's)"
-    )
-
-
-def _seed(text: str) -> int:
-    """Parse a seed: a whole number that numpy's generators take."""
-    if not text.isdigit() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
-    return int(text)
 
 
 def _add_recording(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -240,7 +208,7 @@ def run_score(options: argparse.Namespace) -> None:
     if options.shared_lambda and not hasattr(kind, "per_neuroid"):
         raise InputError(f"--shared-lambda: {name} has no lambda; leave it out")
     mapping = with_options(kind, _mapping_options(options))
-    extraction = _extraction(options)
+    extraction = extraction_of(options)
     requests = plan_requests(options.models, options.layer, options.device, precision=options.precision)
     results = []
     try:
@@ -277,15 +245,6 @@ def _mapping_options(options: argparse.Namespace) -> dict[str, str]:
     return chosen
 
 
-def _extraction(options: argparse.Namespace) -> "Extraction":
-    from itprobe.benchmarks.features import Extraction
-
-    budget = options.memory
-    if budget is not None and not 0 <= budget < 1e9:
-        raise InputError(f"--memory {budget:g}: the memory budget must be a number of GB, e.g. 4 or 0.5")
-    return Extraction(None if budget is None else int(budget * 1e9), options.features)
-
-
 def run_partition(options: argparse.Namespace) -> None:
     """Partition explained variance and print the parts."""
     from itprobe.files import atomic_file
@@ -297,7 +256,7 @@ def run_partition(options: argparse.Namespace) -> None:
         seed=options.seed,
         device=options.device,
         precision=options.precision,
-        extraction=_extraction(options),
+        extraction=extraction_of(options),
     )
     print(partition_table(dataset))
     if options.out:

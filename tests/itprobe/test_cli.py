@@ -335,3 +335,18 @@ def test_diagnostics_and_parameters_of_the_mapping(run, refused, planted_file, t
     assert "unknown precision: 'half'" in refused("score", "pixels", *benchmark, "--precision", "half")
     assert "unknown type of features" in refused("score", "pixels", *benchmark, "--features", "int8")
     assert "memory budget" in refused("score", "pixels", *benchmark, "--memory", "-1")
+
+
+def test_sweep_prints_tables_and_draws(run, refused, planted_file, tmp_path):
+    (tmp_path / "zoo.txt").write_text("object_onehot  # a control\nno_such_model\n")
+    command = ("sweep", "pixels", "--models", tmp_path / "zoo.txt", "--recording", planted_file)
+    code, out, err = run(*command, "--mappings", "ridge,pls", "--out", tmp_path / "out")
+    assert code == 0
+    assert "ridge: pixels is the only layer with a score" in out
+    assert "failed: no_such_model" in err
+    for name in ("layers-ridge.png", "layers-pls.txt", "sweep.nc", "sweep.csv"):
+        assert (tmp_path / "out" / name).is_file()
+    assert len(list((tmp_path / "out" / "results").glob("*.json"))) == 4
+    code, out, _ = run(*command, "--mappings", "ridge,pls", "--out", tmp_path / "out")
+    assert "4 results, 4 of them taken over" in out
+    assert "another sweep" in refused(*command, "--mappings", "pls", "--out", tmp_path / "out")

@@ -1,0 +1,252 @@
+"""What a sweep is asked to do, and the manifest by which its folder is known again."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from torch import nn
+
+from itprobe.benchmarks import BenchmarkId, PredictivityBenchmark, prepare_target
+from itprobe.benchmarks.features import Extraction
+from itprobe.benchmarks.identifiers import DEFAULT_SPLIT, MAPPING_NAMES
+from itprobe.data import load_recording
+from itprobe.errors import InputError, unknown_name
+from itprobe.files import atomic_file, make_folder
+from itprobe.metrics import DEFAULT_SEED, SPLITS, WHOLE_SET_MAPPINGS
+from itprobe.models import Precision, parse_candidate
+
+Resume = Literal["always", "never", "only-missing", "only-cache"]
+MANIFEST = "sweep.json"
+MANIFEST_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are scored; see `itprobe.sweep` for the meaning of each.
+
+    Raises
+    ------
+    InputError
+        If a mapping, a split or a resume policy does not exist.
+    """
+
+    region: str | None = None
+    layers: list[str] = field(default_factory=lambda: ["blocks"])
+    mappings: list[str] = field(default_factory=lambda: ["ridge"])
+    split: str = DEFAULT_SPLIT
+    seed: int = DEFAULT_SEED
+    device: str = "auto"
+    precision: Precision = "full"
+    extraction: Extraction = Extraction()
+    preprocessing: dict[str, Any] | None = None
+    resume: Resume = "only-missing"
+    seeds_of_random: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.mappings:
+            raise InputError(f"a sweep needs a mapping at least, of: {', '.join(MAPPING_NAMES)}")
+        for kind, name, known in (
+            *(("mapping", mapping, MAPPING_NAMES) for mapping in self.mappings),
+            ("split", self.split, list(SPLITS)),
+            ("resume policy", self.resume, get_args(Resume)),
+        ):
+            if name not in known:
+                raise unknown_name(kind, name, known)
+        if self.seeds_of_random < 1:
+            raise InputError(f"random weights need a seed at least, not {self.seeds_of_random}")
+
+
+@dataclass(frozen=True)
+class SweptModel:
+    """A model of a sweep.
+
+    Attributes
+    ----------
+    name : str
+        Its id without a layer; the class of a module object.
+    given : list of str or Module
+        What was asked for: ids that differ in the layer only, or one module.
+    baseline : str or None
+        The id that several seeds of random weights stand for.
+    """
+
+    name: str
+    given: list[str | nn.Module]
+    baseline: str | None = None
+
+
+def swept_models(models: Sequence[str | nn.Module], seeds_of_random: int = 1) -> list[SweptModel]:
+    """Bring together ids that differ in the layer only, and write out the seeds of ``NAME@random``.
+
+    An id that cannot be read is a model of its own: it fails when its turn comes, and no other with it.
+
+    Raises
+    ------
+    InputError
+        If there are no models, or one is given twice.
+    """
+    if not models:
+        raise InputError("no model to sweep; name one, e.g. efficientnet_lite0")
+    written_out = [one for model in models for one in _with_seeds(model, seeds_of_random)]
+    counts = Counter(text if isinstance(text, str) else id(text) for text, _ in written_out)
+    twice = [
+        _shown(text) for text, _ in written_out if counts[text if isinstance(text, str) else id(text)] > 1
+    ]
+    if twice:
+        names = ", ".join(dict.fromkeys(twice))
+        raise InputError(f"given more than once: {names}; name each model and layer once")
+    swept: dict[object, SweptModel] = {}
+    for text, baseline in written_out:
+        name = _shown(text)
+        if isinstance(text, nn.Module):
+            swept[id(text)] = SweptModel(name, [text])
+        else:
+            swept.setdefault(name, SweptModel(name, [], baseline)).given.append(text)
+    return list(swept.values())
+
+
+def _shown(model: str | nn.Module) -> str:
+    """Id of a model without its layer; the text itself where it cannot be read."""
+    if isinstance(model, nn.Module):
+        return type(model).__name__
+    try:
+        return parse_candidate(model).identifier
+    except InputError:
+        return model
+
+
+def _with_seeds(model: str | nn.Module, seeds: int) -> list[tuple[str | nn.Module, str | None]]:
+    """``NAME@random`` as several seeds of it, each with the id that they stand for; all else as it is."""
+    if seeds == 1 or isinstance(model, nn.Module):
+        return [(model, None)]
+    try:
+        parsed = parse_candidate(model)
+    except InputError:
+        return [(model, None)]
+    if parsed.weights != "random":
+        return [(model, None)]
+    return [(str(replace(parsed, weights=f"random-{seed}")), parsed.identifier) for seed in range(seeds)]
+
+
+def read_models(path: str | Path) -> list[str]:
+    """Model ids from a file, one a line; what follows ``#`` at the start or after a space is a comment.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or names no model.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the list of models {path}: {error}") from None
+    models = [f" {line}".split(" #")[0].strip() for line in lines]
+    named = [model for model in models if model]
+    if not named:
+        raise InputError(f"{path} names no model; write one id a line")
+    return named
+
+
+def sweep_benchmarks(recording: str, settings: Settings) -> list[PredictivityBenchmark]:
+    """One benchmark per mapping, all with the same target, which is loaded once.
+
+    Raises
+    ------
+    InputError
+        If the recording or the region does not exist, or there are several regions and none is named.
+    """
+    assembly = load_recording(recording)
+    region = settings.region
+    if region is None:
+        regions = sorted(set(np.asarray(assembly["region"].values, dtype=str)))
+        if len(regions) > 1 and "IT" not in regions:
+            raise InputError(f"{recording} has the regions {', '.join(regions)}; name one of them")
+        region = regions[0] if len(regions) == 1 else "IT"
+    target = prepare_target(assembly, region)
+    benchmarks = []
+    for mapping in dict.fromkeys(settings.mappings):
+        split = DEFAULT_SPLIT if mapping in WHOLE_SET_MAPPINGS else settings.split
+        benchmark = PredictivityBenchmark(BenchmarkId(recording, region, mapping, split))
+        benchmark.target = target
+        benchmarks.append(benchmark)
+    return benchmarks
+
+
+def claim_folder(
+    out: Path, models: list[SweptModel], settings: Settings, benchmark: PredictivityBenchmark
+) -> None:
+    """Write the manifest of a sweep into its folder, unless the folder is another sweep's.
+
+    The same sweep, and one with more models, layers or mappings, may go on in a folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds another sweep, or any where the policy is ``never``.
+    """
+    path = out / MANIFEST
+    manifest = _manifest(models, settings, benchmark)
+    held = any((out / "results").glob("*.json"))
+    if settings.resume == "never" and (path.exists() or held):
+        raise InputError(
+            f"{out} holds results of a sweep already; choose another folder, or resume: only-missing"
+        )
+    if path.exists():
+        _check_same(out, _read_manifest(path), manifest)
+    make_folder(out / "results")
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _manifest(
+    models: list[SweptModel], settings: Settings, benchmark: PredictivityBenchmark
+) -> dict[str, object]:
+    recording = benchmark.target.recording
+    given = settings.preprocessing or {}
+    return {
+        "format": MANIFEST_FORMAT,
+        "recording": str(recording["identifier"]),
+        "recording_sha256": str(recording["sha256"]),
+        "region": benchmark.benchmark_id.region,
+        "split": settings.split,
+        "seed": settings.seed,
+        "precision": settings.precision,
+        "features": settings.extraction.dtype,
+        "preprocessing": {key: str(given[key]) for key in sorted(given)},
+        "models": [model.name for model in models],
+        "layers": settings.layers,
+        "mappings": settings.mappings,
+    }
+
+
+def _read_manifest(path: Path) -> dict[str, object]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}; choose another folder") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != MANIFEST_FORMAT:
+        raise InputError(
+            f"{path} is no manifest of a sweep that this itprobe can resume; choose another folder"
+        )
+    return manifest
+
+
+def _check_same(out: Path, held: dict[str, object], asked: dict[str, object]) -> None:
+    for name, now in asked.items():
+        before = held.get(name)
+        extended = (
+            isinstance(now, list) and isinstance(before, list) and set(map(str, before)) <= set(map(str, now))
+        )
+        if before != now and not extended:
+            raise InputError(
+                f"{out} holds another sweep: its {name}: {_text(before)}, now asked for: {_text(now)}; "
+                "choose another folder, or ask for the same or more of the same"
+            )
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
