@@ -66,7 +66,9 @@ def partition_variance(
     for subset in subsets:
         spaces = [gram for name, gram in grams.items() if name in subset]
         evaluation = evaluate(spaces, stimulus_ids, target, mapping, plan, seed, _label(grams, subset))
-        warnings += [note for note in evaluation.warnings if note not in warnings]
+        label = _label(grams, subset)
+        for note in evaluation.warnings:
+            warnings.append(note if note.startswith(label) else f"{label}: {note}")
         if all(is_constant(gram) for gram in spaces):  # what does not vary explains nothing
             explained[subset], draws[subset] = np.zeros(len(target.neuroids)), np.zeros(N_BOOTSTRAP)
             continue

@@ -247,9 +247,11 @@ def _mapping_options(options: argparse.Namespace) -> dict[str, str]:
 
 def run_partition(options: argparse.Namespace) -> None:
     """Partition explained variance and print the parts."""
-    from itprobe.files import atomic_file
+    from itprobe.files import atomic_file, make_folder
     from itprobe.partitioning import partition, partition_table
 
+    if options.out:
+        make_folder(Path(options.out).parent)  # better known before hours of work
     dataset = partition(
         options.spaces,
         options.benchmark,

@@ -26,6 +26,7 @@ from itprobe.sweeping.plan import (
     Resume,
     Settings,
     claim_folder,
+    forget_models,
     read_models,
     sweep_benchmarks,
     swept_models,
@@ -160,6 +161,8 @@ def carry_out(
         archive = Archive(folder / "results")
         digest = stimulus_set_sha256(benches[0].target.stimulus_set)
         progress = sweep_models(planned, benches, digest, settings, archive)
+        scored = {entry.model for entry in progress.entries}
+        forget_models(folder, [name for name in progress.failures if name not in scored])
         if not any(entry.path for entry in progress.entries):
             raise InputError(_nothing_scored(progress))
         gathered = gather(progress.entries, archive)

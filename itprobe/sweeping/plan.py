@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -143,7 +143,8 @@ def read_models(path: str | Path) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the list of models {path}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot read the list of models {path}: {reason}; give a text file") from None
     models = [f" {line}".split(" #")[0].strip() for line in lines]
     named = [model for model in models if model]
     if not named:
@@ -181,7 +182,8 @@ def claim_folder(
 ) -> None:
     """Write the manifest of a sweep into its folder, unless the folder is another sweep's.
 
-    The same sweep, and one with more models, layers or mappings, may go on in a folder.
+    The same sweep, and one with more models, layers or mappings, may go on in a folder. A folder without
+    results, as a misspelt name leaves it, belongs to nobody.
 
     Raises
     ------
@@ -191,13 +193,24 @@ def claim_folder(
     path = out / MANIFEST
     manifest = _manifest(models, settings, benchmark)
     held = any((out / "results").glob("*.json"))
-    if settings.resume == "never" and (path.exists() or held):
+    if settings.resume == "never" and held:
         raise InputError(
             f"{out} holds results of a sweep already; choose another folder, or resume: only-missing"
         )
-    if path.exists():
+    if held and path.exists():
         _check_same(out, _read_manifest(path), manifest)
     make_folder(out / "results")
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def forget_models(out: Path, names: Collection[str]) -> None:
+    """Take models that failed out of a folder's manifest, so that the sweep may go on without them."""
+    path = out / MANIFEST
+    manifest = _read_manifest(path)
+    models = manifest["models"]
+    assert isinstance(models, list)
+    manifest["models"] = [name for name in models if name not in names]
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 

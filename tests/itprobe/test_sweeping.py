@@ -258,6 +258,16 @@ def test_a_folder_of_another_sweep_is_refused(planted_file, net, tmp_path):
         carry_out([net], planted_file, Settings(layers=["first", "second"]), out)
 
 
+def test_a_misspelt_model_does_not_claim_the_folder(planted_file, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="nothing was scored"):
+        carry_out(["pixls"], planted_file, Settings(), out)
+    assert carry_out(["pixels", "object_onehott"], planted_file, Settings(), out).failures
+    again = carry_out(["pixels", "object_onehot"], planted_file, Settings(), out)
+    assert again.n_taken_over == 1
+    assert not again.failures
+
+
 def test_only_cache_runs_no_network(planted_file, tmp_path, own_store, monkeypatch):
     model = "efficientnet_lite0@random"
     layers = [f"_blocks.{k}~pool1" for k in (0, 1, 2)]
