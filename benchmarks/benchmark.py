@@ -1,8 +1,9 @@
 """Benchmarks: a recording's region, a mapping and a split, usable by itprobe and by Brain-Score."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from brainscore_core.benchmarks import Benchmark
@@ -11,7 +12,8 @@ from brainscore_vision.benchmark_helpers.screen import place_on_screen
 from brainscore_vision.model_interface import BrainModel
 
 from itprobe.benchmarks.evaluation import Evaluation, SimilarityEvaluation, compare, evaluate
-from itprobe.benchmarks.identifiers import BenchmarkId, parse_benchmark
+from itprobe.benchmarks.fitted import evaluate_fitted
+from itprobe.benchmarks.identifiers import FITTED, BenchmarkId, parse_benchmark
 from itprobe.benchmarks.inter_animal import InterAnimalCeiling, inter_animal
 from itprobe.benchmarks.score import brainscore_score, ceiling_score
 from itprobe.benchmarks.target import Target, prepare_target
@@ -28,6 +30,9 @@ from itprobe.metrics import (
     WholeSetMapping,
 )
 from itprobe.metrics.brainscore_metric import assembly_grams
+
+if TYPE_CHECKING:
+    from itprobe.models.fitted import FittedCandidate
 
 VERSION = 1
 """Goes up whenever scores change for the same features and recording."""
@@ -68,19 +73,21 @@ class PredictivityBenchmark(Benchmark):
             raise InputError(
                 f"benchmark {benchmark_id} has the mapping {benchmark_id.mapping}, not {mapping.name}"
             )
-        whole_set = WHOLE_SET_MAPPINGS.get(benchmark_id.mapping)
-        chosen = mapping or (whole_set or MAPPINGS[benchmark_id.mapping])()
-        self.fitted = None if whole_set else cast(Mapping, chosen)
-        self.whole_set = cast(WholeSetMapping, chosen) if whole_set else None
+        name = benchmark_id.mapping
+        self.whole_set: WholeSetMapping | None = None
+        self.fitted: Mapping | None = None
+        if name in WHOLE_SET_MAPPINGS:
+            self.whole_set = cast(WholeSetMapping, mapping or WHOLE_SET_MAPPINGS[name]())
+        elif name in MAPPINGS:
+            self.fitted = cast(Mapping, mapping or MAPPINGS[name]())
         self._identifier = identifier or str(benchmark_id)
         self._inter_animal: dict[int, InterAnimalCeiling | None] = {}
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Of the mapping, as they stand in a result file."""
+        """Of the mapping, as they stand in a result file; none where the candidate itself is fitted."""
         mapping = self.fitted or self.whole_set
-        assert mapping
-        return mapping.parameters()
+        return mapping.parameters() if mapping else {}
 
     @cached_property
     def target(self) -> Target:
@@ -105,7 +112,14 @@ class PredictivityBenchmark(Benchmark):
         seed: int = DEFAULT_SEED,
         label: str = "features",
     ) -> Evaluation | SimilarityEvaluation:
-        """Score a layer from its Gram matrix, or several for banded ridge; rows are joined by stimulus id."""
+        """Score a layer from its Gram matrix, or several for banded ridge; rows are joined by stimulus id.
+
+        Raises
+        ------
+        InputError
+            If the benchmark is for fitted candidates, which have no layer to map.
+        """
+        self._check_maps_layers(f"{label} is a layer")
         if self.whole_set:
             (gram,) = [grams] if isinstance(grams, Gram) else grams
             return compare(gram, stimulus_ids, self.target, self.whole_set, seed, label)
@@ -121,14 +135,37 @@ class PredictivityBenchmark(Benchmark):
             self.inter_animal(seed),
         )
 
+    def _check_maps_layers(self, given: str) -> None:
+        if self.benchmark_id.mapping == FITTED:
+            raise InputError(
+                f"{self.identifier} is for candidates that are fitted to responses (convnet, ...); {given}: score it "
+                f"with a mapping, e.g. {replace(self.benchmark_id, mapping='ridge')}"
+            )
+
+    def evaluate_fitted(self, candidate: "FittedCandidate", seed: int = DEFAULT_SEED) -> Evaluation:
+        """Fit a candidate to each split's training stimuli and score its predictions of the test stimuli.
+
+        Raises
+        ------
+        InputError
+            If the benchmark is for mappings from features, or the candidate cannot be fitted.
+        """
+        if self.benchmark_id.mapping != FITTED:
+            raise InputError(
+                f"{candidate.identifier} predicts responses itself, without the mapping {self.benchmark_id.mapping}: "
+                f"score it on {replace(self.benchmark_id, mapping=FITTED)}"
+            )
+        return evaluate_fitted(candidate, self.target, self.plan(seed), self.benchmark_id.split, seed)
+
     def __call__(self, candidate: BrainModel) -> Score:
         """Score a Brain-Score model.
 
         Raises
         ------
         InputError
-            If the model returns several time bins.
+            If the model returns several time bins, or the benchmark is for fitted candidates.
         """
+        self._check_maps_layers("a Brain-Score model has layers")
         target = self.target
         candidate.start_recording(target.region, time_bins=[TIME_BIN])
         stimuli = place_on_screen(

@@ -1,8 +1,9 @@
 """One candidate layer on one benchmark: predictions for held-out stimuli, scores, and how sure they are."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from itprobe.metrics.lambda_search import LambdaChoice
 from itprobe.metrics.variance import is_constant
 from itprobe.progress import progress_bar
 
+if TYPE_CHECKING:
+    from itprobe.models.fitted import FitReport
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -46,7 +50,8 @@ class Evaluation:
     at_edge : ndarray (splits, q) of bool
     choices : list of LambdaChoice or None
         How lambda was chosen in each split; None for mappings without one.
-    n_features : int
+    n_features : int or None
+        None for candidates that predict responses themselves.
     effective_dimensionality : float or None
         None where the features have no variance, or several spaces were mapped together.
     plan : SplitPlan
@@ -56,6 +61,8 @@ class Evaluation:
     inter_animal : InterAnimalCeiling or None
     shares : ndarray (splits, spaces, q) or None
         Of the feature spaces in each neuroid's kernel; None for mappings from one space.
+    fits : list of FitReport or None
+        How a fitted candidate was trained in each split.
     """
 
     held_out: HeldOut
@@ -65,7 +72,7 @@ class Evaluation:
     lambdas: np.ndarray
     at_edge: np.ndarray
     choices: list[LambdaChoice | None]
-    n_features: int
+    n_features: int | None
     effective_dimensionality: float | None
     plan: SplitPlan
     seed: int
@@ -73,6 +80,7 @@ class Evaluation:
     target: Target
     inter_animal: InterAnimalCeiling | None = None
     shares: np.ndarray | None = None
+    fits: "list[FitReport] | None" = None
 
     @cached_property
     def summary(self) -> Summary:
@@ -140,6 +148,41 @@ def evaluate(
         for result in predicted:
             results.append(result)
             bar.update()
+    evaluation = scored(results, target, plan, seed, check=not all(constant))
+    lone = ["banded: a single feature space, which is plain ridge"]
+    return replace(
+        evaluation,
+        n_features=sum(space.n_features for space in spaces),
+        effective_dimensionality=_dimensionality(spaces),
+        warnings=evaluation.warnings
+        + lone * (mapping.name == "banded" and len(spaces) == 1)
+        + _variance_warnings(label, constant),
+        inter_animal=inter_animal,
+        shares=_shares(results),
+    )
+
+
+def scored(
+    results: Sequence[SplitResult], target: Target, plan: SplitPlan, seed: int, check: bool = True
+) -> Evaluation:
+    """Score held-out predictions, wherever they come from.
+
+    Parameters
+    ----------
+    results : sequence of SplitResult
+        One per split of the plan.
+    target : Target
+    plan : SplitPlan
+    seed : int
+        Of the bootstrap.
+    check : bool
+        Refuse scores that are NaN all over, and say where single ones are.
+
+    Raises
+    ------
+    InputError
+        If no response varies in any test part.
+    """
     held_out = HeldOut(
         [result.stimulus_ids for result in results],
         [result.responses for result in results],
@@ -151,6 +194,7 @@ def evaluate(
     at_edge = np.array([result.at_edge for result in results])
     pairs = [(result.responses, result.predictions) for result in results]
     r = np.array([pearson_r(y, z) for y, z in pairs])
+    notes = list(dict.fromkeys(note for result in results for note in result.notes))
     return Evaluation(
         held_out,
         r,
@@ -159,18 +203,14 @@ def evaluate(
         lambdas,
         at_edge,
         [result.choice for result in results],
-        sum(space.n_features for space in spaces),
-        _dimensionality(spaces),
+        None,
+        None,
         plan,
         seed,
-        [*plan.warnings, *dict.fromkeys(note for result in results for note in result.notes)]
-        + ["banded: a single feature space, which is plain ridge"]
-        * (mapping.name == "banded" and len(spaces) == 1)
-        + _variance_warnings(label, constant)
-        + ([] if all(constant) else _undefined_warnings(r) + _lambda_warnings(lambdas, at_edge)),
+        plan.warnings
+        + notes
+        + (_undefined_warnings(r) + _lambda_warnings(lambdas, at_edge) if check else []),
         target,
-        inter_animal,
-        _shares(results),
     )
 
 

@@ -12,7 +12,10 @@ DEFAULT_SPLIT = "brainscore"
 RECORDING_NAMES = {name.replace(".", ""): name for name in RECORDINGS}
 """Recordings by the name that stands in a benchmark id: MajajHong2015public -> MajajHong2015.public."""
 
-MAPPING_NAMES = [*MAPPINGS, *WHOLE_SET_MAPPINGS]
+FITTED = "fitted"
+"""Stands where a mapping's name does: candidates that predict the responses themselves, fitted to each split."""
+
+MAPPING_NAMES = [*MAPPINGS, *WHOLE_SET_MAPPINGS, FITTED]
 
 _FILE = re.compile(r"(?P<recording>.+)#(?P<region>[A-Za-z0-9]+)-(?P<mapping>\w+)(?:\.(?P<split>\w+))?")
 _NAMED = re.compile(r"(?P<recording>[^.#]+)\.(?P<region>[A-Za-z0-9]+)-(?P<mapping>\w+)(?:\.(?P<split>\w+))?")
@@ -81,5 +84,5 @@ def list_benchmarks() -> list[str]:
         str(BenchmarkId(recording, "IT", mapping, split))
         for recording in RECORDING_NAMES.values()
         for mapping in MAPPING_NAMES
-        for split in (SPLITS if mapping in MAPPINGS else [DEFAULT_SPLIT])
+        for split in ([DEFAULT_SPLIT] if mapping in WHOLE_SET_MAPPINGS else SPLITS)
     ]

@@ -4,17 +4,22 @@ The layer that scores best on the test stimuli has, by being the best of many, h
 is too high. Here each split's layer is chosen on inner folds of that split's training stimuli, and only then
 scored on its test stimuli (nested cross-validation: Varma & Simon 2006, BMC Bioinformatics 7:91; Cawley &
 Talbot 2010, JMLR 11:2079). What the best layer's own score lies above that is the selection bias.
+
+The scores on inner folds belong to one layer (`inner_scores`); the choice follows from those of all layers
+(`choose`), and the figures from the choice and the layers' own held-out predictions (`select`).
 """
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Table
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from itprobe.benchmarks.aggregate import per_split
+from itprobe.benchmarks.evaluation import Evaluation
+from itprobe.benchmarks.noise_corrected import noise_corrected
 from itprobe.benchmarks.target import Target
 from itprobe.errors import InputError
 from itprobe.metrics import (
@@ -25,18 +30,34 @@ from itprobe.metrics import (
     SplitPlan,
     interval,
     mean_over_splits,
-    paired_difference,
     pearson_r,
     predict_held_out,
     resample,
 )
-from itprobe.metrics.crossvalidate import SplitResult
 from itprobe.metrics.inference import Difference
 from itprobe.metrics.inner_folds import inner_folds as folds_of
 from itprobe.metrics.variance import is_constant
-from itprobe.progress import progress_bar
 
-INNER_FOLDS = 5
+INNER_FOLDS = 3
+"""Each is one more fit per split, to two thirds of its training stimuli."""
+
+
+@dataclass(frozen=True)
+class InnerScores:
+    """What one layer scores within the training stimuli.
+
+    Attributes
+    ----------
+    r : ndarray (splits,)
+        Mean over an outer split's inner folds of the median r over neuroids; NaN for a layer without variance.
+    n_folds : int
+    warnings : list of str
+        Why the folds are not balanced, though the objects are known.
+    """
+
+    r: np.ndarray
+    n_folds: int
+    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -65,12 +86,11 @@ class Selection:
     chosen : list of str
         The layer of each outer split.
     inner_r : ndarray (splits, layers)
-        What the choice was made by: mean over a split's inner folds of the median r over neuroids. NaN for
-        layers without variance, which are never chosen.
+        What the choice was made by, see `InnerScores`.
     outer_r : ndarray (splits, layers)
         Median r over neuroids on the split's test stimuli, after fitting to all its training stimuli.
-    nested_held_out, naive_held_out : HeldOut
-        Test predictions of the chosen layers, and of the naive choice.
+    nested_held_out : HeldOut
+        Test predictions of the chosen layers.
     nested : Estimate
         Score of the chosen layers: the honest figure.
     naive_layer : str
@@ -81,8 +101,6 @@ class Selection:
         Naive minus nested, paired over stimuli and neuroids.
     n_folds : int
         Inner folds.
-    warnings : list of str
-        Why the inner folds are not balanced, though the objects are known.
     """
 
     layers: list[str]
@@ -90,16 +108,27 @@ class Selection:
     inner_r: np.ndarray
     outer_r: np.ndarray
     nested_held_out: HeldOut
-    naive_held_out: HeldOut
     nested: Estimate
     naive_layer: str
     naive: Estimate
     bias: Difference
     n_folds: int
-    warnings: list[str]
+
+    @property
+    def counts(self) -> list[tuple[str, int]]:
+        """Chosen layers and in how many splits, the most frequent first."""
+        return Counter(self.chosen).most_common()
+
+    @property
+    def figures(self) -> dict[str, tuple[float, tuple[float, float]]]:
+        """Nested and naive score and the bias, each with its 95 % interval."""
+        named = {"nested": self.nested, "naive": self.naive}
+        return {name: (one.value, one.ci95) for name, one in named.items()} | {
+            "bias": (self.bias.value, self.bias.ci95)
+        }
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{layer} ({times})" for layer, times in Counter(self.chosen).most_common())
+        counts = ", ".join(f"{layer} ({times})" for layer, times in self.counts)
         return (
             f"layer chosen on {self.n_folds} inner folds in {len(self.chosen)} splits: {counts}; "
             f"r {_text(self.nested)}. Naive, the best of {len(self.layers)} layers on the test stimuli themselves: "
@@ -108,92 +137,55 @@ class Selection:
 
 
 def _text(figure: Estimate | Difference) -> str:
-    return f"{figure.value:.3f} [{figure.ci95[0]:.3f}, {figure.ci95[1]:.3f}]"
+    return f"{figure.value:z.3f} [{figure.ci95[0]:z.3f}, {figure.ci95[1]:z.3f}]"
 
 
-def choose_layer(
-    grams: Table[str, Sequence[Gram]],
+def inner_scores(
+    spaces: Sequence[Gram],
     stimulus_ids: np.ndarray,
     target: Target,
     mapping: Mapping,
     plan: SplitPlan,
-    seed: int,
-    inner_folds: int = INNER_FOLDS,
-) -> Selection:
-    """Choose each split's layer on inner folds of its training stimuli and score it on its test stimuli.
+    n_folds: int = INNER_FOLDS,
+) -> InnerScores:
+    """Score a layer on inner folds of each outer split's training stimuli.
 
-    The inner folds are random, balanced by object where it is known, whatever the outer splits are. Of equal
-    layers the first is chosen. No response to a split's test stimuli takes part in its choice; their features
+    The folds are random, balanced by object where it is known, whatever the outer splits are; those of given
+    stimuli are always the same. No response to a split's test stimuli takes part in its scores; their features
     do only through what the mapping takes from them, as in every score.
 
     Parameters
     ----------
-    grams : mapping of str to sequence of Gram
-        Layer to its feature spaces (one for all mappings but banded ridge); each is asked for once, so that a
-        mapping may load them when they are needed.
+    spaces : sequence of Gram
+        The layer's feature spaces (one for all mappings but banded ridge).
     stimulus_ids : ndarray (n,)
-        What the rows of all Gram matrices belong to.
+        What the rows of the Gram matrices belong to.
     target : Target
     mapping : Mapping
     plan : SplitPlan
         The outer splits.
-    seed : int
-        Of the bootstrap; the folds of given stimuli are always the same.
-    inner_folds : int
-        Each fit of a mapping to a split becomes this many more.
-
-    Returns
-    -------
-    Selection
+    n_folds : int
 
     Raises
     ------
     InputError
-        If there are no layers, none of them varies, fewer than two folds are asked for, or features and
-        responses are of different stimuli.
+        If fewer than two folds are asked for, or features and responses are of different stimuli.
     """
-    layers = list(grams)
-    if not layers or inner_folds < 2:
-        raise InputError(
-            f"choosing a layer needs at least one layer and two inner folds, not {len(layers)} and {inner_folds}"
-        )
-    inner, warnings = inner_splits(plan, target, inner_folds)
-    n_outer, n_inner = len(plan.splits), [len(splits) for splits in inner]
-    inner_r, outer_r = np.full((2, n_outer, len(layers)), np.nan)
-    outer: dict[str, list[SplitResult]] = {}
-    # The outer splits go along: what a mapping computes for all splits at once serves them too.
-    splits = [split for splits in inner for split in splits] + plan.splits
-    with progress_bar(len(layers), f"choosing the layer: {mapping.name}", "layer") as bar:
-        for column, layer in enumerate(layers):
-            results = _predict(grams[layer], stimulus_ids, target, mapping, splits)
-            if results:
-                r = per_split(
-                    np.array([pearson_r(s.responses, s.predictions) for s in results]), np.nanmedian
-                )
-                of_folds, outer_r[:, column] = np.split(r, [sum(n_inner)])
-                inner_r[:, column] = _mean_of_each(of_folds, n_inner)
-                outer[layer] = results[sum(n_inner) :]
-            bar.update()
-    if not np.isfinite(inner_r).any(axis=1).all():
-        raise InputError("no layer can be chosen: none has features that differ between stimuli")
-    chosen = [layers[column] for column in np.nanargmax(inner_r, axis=1)]
-    naive_layer = layers[int(np.nanargmax(mean_over_splits(outer_r)))]
-    nested = _held_out([outer[layer][index] for index, layer in enumerate(chosen)], target)
-    naive = _held_out(outer[naive_layer], target)
-    return Selection(
-        layers=layers,
-        chosen=chosen,
-        inner_r=inner_r,
-        outer_r=outer_r,
-        nested_held_out=nested,
-        naive_held_out=naive,
-        nested=_estimate(nested, seed),
-        naive_layer=naive_layer,
-        naive=_estimate(naive, seed),
-        bias=paired_difference(naive, nested, seed=seed),
-        n_folds=inner_folds,
-        warnings=warnings,
+    if n_folds < 2:
+        raise InputError(f"choosing a layer needs at least two inner folds, not {n_folds}")
+    inner, warnings = inner_splits(plan, target, n_folds)
+    if all(is_constant(space) for space in spaces):
+        return InnerScores(np.full(len(inner), np.nan), n_folds, warnings)
+    response_ids = target.stimuli["stimulus_id"].to_numpy()
+    splits = [split for folds in inner for split in folds]
+    predicted = predict_held_out(
+        spaces, stimulus_ids, target.responses, response_ids, mapping, splits, target.strata
     )
+    of_folds = _medians(np.array([pearson_r(one.responses, one.predictions) for one in predicted]))
+    ends = np.cumsum([len(folds) for folds in inner])
+    # Folds in which no response varies have no r and do not count.
+    means = [mean_over_splits(part[:, None])[0] for part in np.split(of_folds, ends[:-1])]
+    return InnerScores(np.array(means), n_folds, warnings)
 
 
 def inner_splits(plan: SplitPlan, target: Target, folds: int) -> tuple[list[list[Split]], list[str]]:
@@ -216,34 +208,130 @@ def inner_splits(plan: SplitPlan, target: Target, folds: int) -> tuple[list[list
     return inner, [f"choosing the layer: {note}" for note in dict.fromkeys(notes) if note]
 
 
-def _predict(
-    spaces: Sequence[Gram], stimulus_ids: np.ndarray, target: Target, mapping: Mapping, splits: list[Split]
-) -> list[SplitResult]:
-    """Held-out predictions of all splits; none for a layer without variance."""
-    if all(is_constant(space) for space in spaces):
-        return []
-    response_ids = target.stimuli["stimulus_id"].to_numpy()
-    return list(
-        predict_held_out(spaces, stimulus_ids, target.responses, response_ids, mapping, splits, target.strata)
+def can_choose(inner: Table[str, InnerScores]) -> bool:
+    """Whether there is a layer with a score within the training stimuli of every split."""
+    return bool(inner) and bool(np.isfinite([one.r for one in inner.values()]).any(axis=0).all())
+
+
+def choose(inner: Table[str, InnerScores]) -> list[str]:
+    """Layer of each split: the best on its inner folds, of equal ones the first.
+
+    Raises
+    ------
+    InputError
+        If there are no layers, or none with a score.
+    """
+    if not can_choose(inner):
+        raise InputError(
+            f"no layer can be chosen among {len(inner)}: none has features that differ between stimuli"
+        )
+    layers, r = list(inner), np.array([one.r for one in inner.values()])
+    return [layers[place] for place in np.nanargmax(r, axis=0)]
+
+
+def select(
+    inner: Table[str, InnerScores],
+    outer_r: Table[str, np.ndarray],
+    held_out: Callable[[str], HeldOut],
+    seed: int,
+) -> Selection:
+    """Choose each split's layer, and set its score beside that of the naive choice.
+
+    Parameters
+    ----------
+    inner : mapping of str to InnerScores
+        Of each layer.
+    outer_r : mapping of str to ndarray (splits, q)
+        Pearson r of each layer on the test stimuli.
+    held_out : callable
+        Gives a layer's predictions for the test stimuli; asked for the layers that are chosen only.
+    seed : int
+        Of the bootstrap.
+
+    Raises
+    ------
+    InputError
+        As `choose`.
+    """
+    chosen = choose(inner)
+    layers = list(inner)
+    r = np.array([_medians(outer_r[layer]) for layer in layers]).T
+    naive_layer = layers[int(np.nanargmax(mean_over_splits(r)))]
+    kept = {layer: held_out(layer) for layer in dict.fromkeys([*chosen, naive_layer])}
+    nested_held_out = join_held_out(chosen, kept)
+    nested_r = r[np.arange(len(chosen)), [layers.index(layer) for layer in chosen]]
+    nested, nested_draws = _estimate(nested_r, nested_held_out, seed)
+    naive, naive_draws = _estimate(r[:, layers.index(naive_layer)], kept[naive_layer], seed)
+    return Selection(
+        layers=layers,
+        chosen=chosen,
+        inner_r=np.array([one.r for one in inner.values()]).T,
+        outer_r=r,
+        nested_held_out=nested_held_out,
+        nested=nested,
+        naive_layer=naive_layer,
+        naive=naive,
+        bias=Difference(naive.value - nested.value, interval(naive_draws - nested_draws)),
+        n_folds=next(iter(inner.values())).n_folds,
     )
 
 
-def _mean_of_each(of_folds: np.ndarray, n_inner: list[int]) -> list[float]:
-    """Mean over each outer split's own folds; folds in which no response varies have no r and do not count."""
-    parts = np.split(of_folds, np.cumsum(n_inner)[:-1])
-    return [float(mean_over_splits(part[:, None])[0]) for part in parts]
-
-
-def _held_out(results: list[SplitResult], target: Target) -> HeldOut:
+def join_held_out(chosen: Sequence[str], held_out: Table[str, HeldOut]) -> HeldOut:
+    """Predictions of each split's chosen layer for its test stimuli, as those of one candidate."""
+    some = held_out[chosen[0]]
+    splits = [held_out[layer] for layer in chosen]
     return HeldOut(
-        [result.stimulus_ids for result in results],
-        [result.responses for result in results],
-        [result.predictions for result in results],
-        target.neuroids["neuroid_id"].to_numpy(),
-        target.neuroids["animal"].to_numpy(),
+        [one.stimulus_ids[k] for k, one in enumerate(splits)],
+        [one.responses[k] for k, one in enumerate(splits)],
+        [one.predictions[k] for k, one in enumerate(splits)],
+        some.neuroid_ids,
+        some.animals,
     )
 
 
-def _estimate(held_out: HeldOut, seed: int) -> Estimate:
-    plain = resample(held_out, stimuli=False, neuroids=False, n=1).aggregate("pearson_r", "median")
-    return Estimate(float(plain[0]), interval(resample(held_out, seed=seed).aggregate("pearson_r", "median")))
+def nested_evaluation(selection: Selection, evaluations: Table[str, Evaluation]) -> Evaluation:
+    """Evaluation of a candidate whose layer is chosen anew in each split.
+
+    Parameters
+    ----------
+    selection : Selection
+    evaluations : mapping of str to Evaluation
+        Of the chosen layers at least, on the same benchmark.
+
+    Returns
+    -------
+    Evaluation
+        n_features and effective_dimensionality are those of the layer chosen most often (of equally frequent
+        ones the first); there are no shares, since layers may have different numbers of feature spaces. What
+        a layer's own evaluation warns of stands with the layer's name.
+    """
+    chosen = list(enumerate(evaluations[layer] for layer in selection.chosen))
+    usual = evaluations[selection.counts[0][0]]
+    held_out, noise = selection.nested_held_out, usual.target.noise
+    warnings = [*usual.plan.warnings]
+    for layer, _ in selection.counts:
+        own = [note for note in evaluations[layer].warnings if note not in usual.plan.warnings]
+        warnings += [note if note.startswith(layer) else f"{layer}: {note}" for note in own]
+    return replace(
+        usual,
+        held_out=held_out,
+        pearson_r=np.array([one.pearson_r[k] for k, one in chosen]),
+        explained_variance=np.array([one.explained_variance[k] for k, one in chosen]),
+        corrected=None if noise is None else noise_corrected(held_out, noise),
+        lambdas=np.array([one.lambdas[k] for k, one in chosen]),
+        at_edge=np.array([one.at_edge[k] for k, one in chosen]),
+        choices=[one.choices[k] for k, one in chosen],
+        warnings=[*warnings, str(selection)],
+        shares=None,
+    )
+
+
+def _medians(r: np.ndarray) -> np.ndarray:
+    """Median over neuroids (splits,) of r (splits, q)."""
+    return per_split(r, np.nanmedian)
+
+
+def _estimate(r: np.ndarray, held_out: HeldOut, seed: int) -> tuple[Estimate, np.ndarray]:
+    """Mean of r (splits,) with its interval, and the bootstrap draws behind that."""
+    draws = resample(held_out, seed=seed).aggregate("pearson_r", "median")
+    return Estimate(float(np.nanmean(r)), interval(draws)), draws

@@ -1,6 +1,7 @@
 """Feature spaces of a layer: one for most mappings, several for banded ridge."""
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Table
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,26 @@ def space_grams(
     (str, list of Gram, ndarray)
         Layer, one Gram matrix for each of its spaces, and the stimulus ids of their rows.
     """
-    pending = {layer: spaces_of(candidate, layer, mapping) for layer in layers}
+    spaces = {layer: spaces_of(candidate, layer, mapping) for layer in layers}
+    yield from grams_of_spaces(candidate, stimulus_set, stimuli_sha256, spaces, store, extraction)
+
+
+def grams_of_spaces(
+    candidate: Candidate,
+    stimulus_set: StimulusSet,
+    stimuli_sha256: str,
+    spaces: Table[str, Sequence[str]],
+    store: GramStore | None,
+    extraction: Extraction = Extraction(),
+) -> Iterator[tuple[str, list[Gram], np.ndarray]]:
+    """Gram matrices of sets of spaces, each set as soon as all of it is there; see `space_grams`.
+
+    Parameters
+    ----------
+    spaces : mapping of str to sequence of str
+        Sets by name; a space may be in several. The others as in `layer_grams`.
+    """
+    pending = dict(spaces)
     wanted = list(dict.fromkeys(name for names in pending.values() for name in names))
     held: dict[str, Gram] = {}
     order: np.ndarray | None = None

@@ -112,6 +112,22 @@ def prepare_target(assembly: NeuroidAssembly, region: str) -> Target:
     )
 
 
+def default_region(assembly: NeuroidAssembly) -> str:
+    """The region of a recording that has only one, else IT.
+
+    Raises
+    ------
+    InputError
+        If there are several and IT is none of them.
+    """
+    regions = sorted(set(np.asarray(assembly["region"].values, dtype=str)))
+    if len(regions) > 1 and "IT" not in regions:
+        raise InputError(
+            f"{assembly.attrs['identifier']} has the regions {', '.join(regions)}; name one of them"
+        )
+    return regions[0] if len(regions) == 1 else "IT"
+
+
 def _table(assembly: NeuroidAssembly, dim: str) -> pd.DataFrame:
     """Coordinates of one dimension as a table."""
     return pd.DataFrame({name: values for name, dims, values in walk_coords(assembly) if dims == (dim,)})

@@ -26,8 +26,18 @@ _PUBLIC = {
     "partition": "itprobe.partitioning",
     "score": "itprobe.api",
     "sweep": "itprobe.sweeping",
+    "table": "itprobe.report",
 }
-__all__ = ["Extraction", "InputError", "__version__", "load_recording", "partition", "score", "sweep"]
+__all__ = [
+    "Extraction",
+    "InputError",
+    "__version__",
+    "load_recording",
+    "partition",
+    "score",
+    "sweep",
+    "table",
+]
 
 
 def __getattr__(name: str) -> object:

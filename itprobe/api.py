@@ -10,6 +10,7 @@ from typing import Any
 from brainscore_core.metrics import Score
 from torch import nn
 
+from itprobe.auto_layer import AUTO, LayerChooser, check_auto
 from itprobe.benchmarks import (
     Evaluation,
     PredictivityBenchmark,
@@ -37,7 +38,7 @@ from itprobe.metrics import DEFAULT_SEED, Gram, HeldOut, Mapping, WholeSetMappin
 from itprobe.metrics.diagnostics import lambda_curve, spectrum
 from itprobe.metrics.store import GramStore
 from itprobe.models import Candidate, Precision, load_candidate, parse_candidate
-from itprobe.provenance import per_neuroid, provenance
+from itprobe.provenance import per_neuroid, provenance, training_info
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def score(
     benchmark : str
         E.g. ``simulated_small.IT-ridge`` or ``path/to/recording.nc#V4-ridge.course``.
     layer : str, optional
-        The layer, where `model` does not name one; ``NAME,NAME`` for a ``-banded`` benchmark.
+        The layer, where `model` does not name one; ``NAME,NAME`` for a ``-banded`` benchmark; ``auto`` for
+        the block that each split chooses on inner folds of its training stimuli.
     seed : int
         Of splits and bootstrap; 1 is Brain-Score's.
     device : str
@@ -111,7 +113,7 @@ def score(
     InputError
         If something given cannot be used, in one line.
     """
-    requests = plan_requests([model], [layer] if layer else [], device, preprocessing, precision)
+    requests = plan_requests([model], [layer] if layer else [], device, preprocessing, precision, auto=True)
     layers = requests[0].layers
     if len(layers) > 1:
         raise InputError(f"{requests[0].candidate.identifier}: name one layer of: {', '.join(layers)}")
@@ -124,7 +126,7 @@ def score(
 
 @dataclass(frozen=True)
 class Request:
-    """A loaded candidate and the layers of it to score, all from one forward pass."""
+    """A loaded candidate and the layers of it to score (``auto`` may be among them), all from one forward pass."""
 
     candidate: Candidate
     layers: list[str]
@@ -136,6 +138,7 @@ def plan_requests(
     device: str = "auto",
     preprocessing: dict[str, Any] | None = None,
     precision: Precision = "full",
+    auto: bool = False,
 ) -> list[Request]:
     """Load candidates and settle their layers, so that what is misspelt is known before anything is run.
 
@@ -151,6 +154,8 @@ def plan_requests(
         For module objects.
     precision : {"full", "tf32", "bf16"}
         Of the forward passes.
+    auto : bool
+        Take ``auto`` for a layer of networks.
 
     Raises
     ------
@@ -167,9 +172,12 @@ def plan_requests(
             known = requests.get(parsed.identifier)
             candidate = known.candidate if known else load_candidate(parsed, device, precision=precision)
         request = requests.setdefault(candidate.identifier, Request(candidate, []))
-        if own and candidate.track == "control":
+        wanted = [own] if own else list(layers)
+        if AUTO in wanted:
+            check_auto(candidate, auto)
+        elif own and candidate.track == "control":
             candidate.check_layer(own)
-        for name in _layers_of(candidate, [own] if own else list(layers)):
+        for name in _layers_of(candidate, wanted):
             if name not in request.layers:
                 request.layers.append(name)
     return list(requests.values())
@@ -183,6 +191,8 @@ def _layers_of(candidate: Candidate, wanted: list[str]) -> list[str]:
     for name in wanted or ["blocks"]:
         if name in ("all", "blocks"):
             names += candidate.layers("all" if name == "all" else "blocks")
+        elif name == AUTO:
+            names.append(name)
         else:
             for part in name.split(","):
                 candidate.check_layer(part)
@@ -232,26 +242,51 @@ def score_requests(
     digest = stimulus_set_sha256(stimuli)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     kind = bench.benchmark_id.mapping
-    for request in requests:  # what cannot be scored is better known before hours of work
+    choosers = [
+        LayerChooser(request.candidate, bench, seed) if AUTO in request.layers else None
+        for request in requests
+    ]
+    to_score = [_named(request, chooser) for request, chooser in zip(requests, choosers, strict=True)]
+    for request, layers in zip(requests, to_score, strict=True):  # better known before hours of work
         request.candidate.check_stimuli(stimuli)
-        for layer in request.layers:
+        for layer in layers:
             spaces_of(request.candidate, layer, kind)
-    for request in requests:
+    for request, layers, chooser in zip(requests, to_score, choosers, strict=True):
         candidate, clock = request.candidate, monotonic()
         for layer, grams, ids in space_grams(
-            candidate, stimuli, digest, request.layers, kind, GramStore(), extraction
+            candidate, stimuli, digest, layers, kind, GramStore(), extraction
         ):
             evaluation = bench.evaluate_gram(grams, ids, seed, layer)
+            if chooser and layer in chooser.layers:
+                chooser.take(layer, grams, ids, evaluation)
+            if layer in request.layers:
+                origin = provenance(candidate, extraction.dtype, seed, started, monotonic() - clock)
+                result = build_result(candidate, layer, bench, evaluation, digest, origin)
+                scored = _written(result, evaluation, results)
+                if diagnostics and scored.path:
+                    _draw_diagnostics(grams, evaluation, scored.result, scored.path)
+                yield scored
+                clock = monotonic()
+        if chooser:
+            info, how, nested = chooser.choose()
             origin = provenance(candidate, extraction.dtype, seed, started, monotonic() - clock)
-            result = build_result(candidate, layer, bench, evaluation, digest, origin)
-            held_out = evaluation.held_out if isinstance(evaluation, Evaluation) else None
-            path = None
-            if results is not None:
-                path, result = save_result(result, held_out, results)
-                if diagnostics:
-                    _draw_diagnostics(grams, evaluation, result, path)
-            yield ScoredLayer(result, held_out, brainscore_score(evaluation), path)
-            clock = monotonic()
+            yield _written(result_of(info, how, bench, nested, digest, origin), nested, results)
+
+
+def _named(request: Request, chooser: LayerChooser | None) -> list[str]:
+    """Layers whose features a request takes."""
+    named = [layer for layer in request.layers if layer != AUTO]
+    return list(dict.fromkeys([*named, *(chooser.layers if chooser else [])]))
+
+
+def _written(
+    result: Result, evaluation: Evaluation | SimilarityEvaluation, results: str | Path | None
+) -> ScoredLayer:
+    """A result, in its file where a folder is given."""
+    held_out, path = evaluation.held_out if isinstance(evaluation, Evaluation) else None, None
+    if results is not None:
+        path, result = save_result(result, held_out, results)
+    return ScoredLayer(result, held_out, brainscore_score(evaluation), path)
 
 
 def _draw_diagnostics(
@@ -275,22 +310,36 @@ def build_result(
     origin: Provenance,
 ) -> Result:
     """Everything the result file says about one layer."""
-    target = bench.target
     network = candidate.track != "control"
     spaces = spaces_of(candidate, layer, bench.benchmark_id.mapping)
+    info = CandidateInfo(
+        id=f"{candidate.identifier}:{layer}" if network else candidate.identifier,
+        layer=layer if network else None,
+        track=candidate.track,
+        weights=candidate.weights_kind,
+        weights_sha256=candidate.weights_sha256,
+        n_features=evaluation.n_features,
+        effective_dimensionality=evaluation.effective_dimensionality,
+    )
+    mapping = MappingInfo(name=bench.benchmark_id.mapping, params=bench.parameters, spaces=spaces)
+    return result_of(info, mapping, bench, evaluation, stimuli_digest, origin)
+
+
+def result_of(
+    candidate: CandidateInfo,
+    mapping: MappingInfo,
+    bench: PredictivityBenchmark,
+    evaluation: Evaluation | SimilarityEvaluation,
+    stimuli_digest: str,
+    origin: Provenance,
+) -> Result:
+    """Everything the result file says about one candidate, of whatever track."""
+    target = bench.target
     warnings = [*target.warnings, *evaluation.warnings]
     if target.recording["simulated"]:
         warnings.append(SIMULATED_NOTE)
     return Result(
-        candidate=CandidateInfo(
-            id=f"{candidate.identifier}:{layer}" if network else candidate.identifier,
-            layer=layer if network else None,
-            track=candidate.track,
-            weights=candidate.weights_kind,
-            weights_sha256=candidate.weights_sha256,
-            n_features=evaluation.n_features,
-            effective_dimensionality=evaluation.effective_dimensionality,
-        ),
+        candidate=candidate,
         benchmark=BenchmarkInfo(id=str(bench.benchmark_id), version=VERSION),
         recording=RecordingInfo(
             id=str(target.recording["identifier"]),
@@ -303,11 +352,12 @@ def build_result(
             stimulus_set_sha256=stimuli_digest,
             citation=str(target.recording["citation"]),
         ),
-        mapping=MappingInfo(name=bench.benchmark_id.mapping, params=bench.parameters, spaces=spaces),
+        mapping=mapping,
         split=_split_info(evaluation, bench.benchmark_id.split),
         scores=Scores.model_validate(evaluation.summary),
-        per_neuroid=per_neuroid(evaluation, spaces),
+        per_neuroid=per_neuroid(evaluation, mapping.spaces),
         predictions=None,
+        training=training_info(evaluation),
         warnings=warnings,
         provenance=origin,
     )

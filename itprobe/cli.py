@@ -1,4 +1,4 @@
-"""The command line: ``itprobe list | score | sweep | partition | recording | cache``.
+"""The command line: ``itprobe list | score | sweep | table | tune | export | partition | recording | cache``.
 
 Exit codes: 0 done; 2 bad input, with one line that says what was wrong, where, and what to do; 1 a fault
 of ours; 130 interrupted.
@@ -8,13 +8,20 @@ import argparse
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from itprobe import __version__
 from itprobe.command_options import add_computing, extraction_of
 from itprobe.errors import InputError
+from itprobe.export_command import add_export
 from itprobe.sweep_command import add_sweep
+from itprobe.table_command import add_table
+from itprobe.tune_command import add_tune
+
+if TYPE_CHECKING:
+    from itprobe.api import ScoredLayer
 
 DEFAULT_RESULTS = "itprobe-results"
 
@@ -54,6 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_score(commands)
     add_sweep(commands)
+    add_table(commands)
+    add_tune(commands)
+    add_export(commands)
     _add_partition(commands)
     _add_recording(commands)
     _add_cache(commands)
@@ -80,8 +90,8 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="append",
         default=[],
         metavar="L",
-        help="layer for models that name none: NAME, NAME~pool4, NAME,NAME (for -banded), 'blocks' (default) or "
-        "'all'; may be repeated",
+        help="layer for models that name none: NAME, NAME~pool4, NAME,NAME (for -banded), 'blocks' (default), "
+        "'all', or 'auto': the block chosen in each split on inner folds of its training stimuli; may be repeated",
     )
     add_computing(parser)
     parser.add_argument(
@@ -104,7 +114,7 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--diagnostics",
         action="store_true",
-        help="also draw each layer's spectrum and lambda curve beside its result file",
+        help="also draw each layer's spectrum and lambda curve beside its result file; not of auto",
     )
     parser.set_defaults(run=run_score)
 
@@ -153,15 +163,20 @@ def _add_recording(commands: "argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _add_cache(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("cache", help="what is kept of known layers on known stimuli")
+    parser = commands.add_parser(
+        "cache", help="what is kept of known layers on known stimuli, and of trainings"
+    )
     parser.add_argument("action", choices=["info", "clear"])
+    parser.add_argument("--fits", action="store_true", help="clear networks trained on responses, too")
     parser.set_defaults(run=run_cache)
 
 
 def _list_models() -> list[str]:
     from itprobe.models import list_candidates
+    from itprobe.models.fitted.registry import FITTED_NAMES, NOTES
 
-    return [f"{item.identifier}\t{item.track}\t{item.note}" for item in list_candidates()]
+    fitted = [f"{name}\tfitted\t{NOTES[name.partition('+')[0]]}" for name in FITTED_NAMES]
+    return fitted + [f"{item.identifier}\t{item.track}\t{item.note}" for item in list_candidates()]
 
 
 def _list_benchmarks() -> list[str]:
@@ -197,30 +212,12 @@ def run_list(options: argparse.Namespace) -> None:
 
 def run_score(options: argparse.Namespace) -> None:
     """Score, print the ranking, and say where the files are."""
-    from itprobe.api import plan_requests, score_requests
-    from itprobe.benchmarks import parse_benchmark
     from itprobe.files import file_name_of
     from itprobe.leaderboard import draw_ranking, ranking_table
-    from itprobe.metrics import MAPPINGS, WHOLE_SET_MAPPINGS, with_options
 
-    name = parse_benchmark(options.benchmark).mapping  # misspelt, it is known before networks are loaded
-    kind = {**MAPPINGS, **WHOLE_SET_MAPPINGS}[name]
-    if options.shared_lambda and not hasattr(kind, "per_neuroid"):
-        raise InputError(f"--shared-lambda: {name} has no lambda; leave it out")
-    mapping = with_options(kind, _mapping_options(options))
-    extraction = extraction_of(options)
-    requests = plan_requests(options.models, options.layer, options.device, precision=options.precision)
     results = []
     try:
-        for scored in score_requests(
-            requests,
-            options.benchmark,
-            seed=options.seed,
-            results=options.results,
-            mapping=mapping,
-            extraction=extraction,
-            diagnostics=options.diagnostics,
-        ):
+        for scored in _scored(options):
             results.append(scored.result)
             if options.json:
                 print(scored.result.model_dump_json(), flush=True)
@@ -232,14 +229,63 @@ def run_score(options: argparse.Namespace) -> None:
             print(f"\n{len(results)} result files: {folder}\npicture: {picture}")
 
 
+def _scored(options: argparse.Namespace) -> "Iterator[ScoredLayer]":
+    """Score layers through a mapping, or fit candidates to the responses, as the benchmark asks."""
+    from itprobe.api import plan_requests, score_requests
+    from itprobe.benchmarks import parse_benchmark
+    from itprobe.benchmarks.identifiers import FITTED
+    from itprobe.fitting import score_fitted
+    from itprobe.metrics import MAPPINGS, WHOLE_SET_MAPPINGS, with_options
+
+    name = parse_benchmark(options.benchmark).mapping  # misspelt, it is known before networks are loaded
+    if name == FITTED:
+        _check_fitted_options(options)
+        return score_fitted(
+            options.models,
+            options.benchmark,
+            seed=options.seed,
+            device=options.device,
+            options=_mapping_options(options),
+            results=options.results,
+        )
+    kind = {**MAPPINGS, **WHOLE_SET_MAPPINGS}[name]
+    if options.shared_lambda and not hasattr(kind, "per_neuroid"):
+        raise InputError(f"--shared-lambda: {name} has no lambda; leave it out")
+    mapping = with_options(kind, _mapping_options(options))
+    extraction = extraction_of(options)
+    requests = plan_requests(
+        options.models, options.layer, options.device, precision=options.precision, auto=True
+    )
+    return score_requests(
+        requests,
+        options.benchmark,
+        seed=options.seed,
+        results=options.results,
+        mapping=mapping,
+        extraction=extraction,
+        diagnostics=options.diagnostics,
+    )
+
+
+def _check_fitted_options(options: argparse.Namespace) -> None:
+    """Refuse options that mean something to mappings from frozen layers alone."""
+    asked = {
+        "--layer": bool(options.layer),
+        "--diagnostics": options.diagnostics,
+        "--shared-lambda": options.shared_lambda,
+        "--precision": options.precision != "full",
+        "--memory": options.memory is not None,
+        "--features": options.features != "float32",
+    }
+    for option in [option for option, given in asked.items() if given]:
+        raise InputError(f"{option} means nothing to candidates that are fitted to responses; leave it out")
+
+
 def _mapping_options(options: argparse.Namespace) -> dict[str, str]:
     """Read ``--set NAME=VALUE`` and ``--shared-lambda``."""
-    chosen = {}
-    for text in options.set:
-        name, sign, value = text.partition("=")
-        if not (name and sign and value):
-            raise InputError(f"--set {text}: write NAME=VALUE, e.g. n_components=50")
-        chosen[name] = value
+    from itprobe.metrics.options import read_options
+
+    chosen = read_options(options.set)
     if options.shared_lambda:
         chosen["per_neuroid"] = "false"
     return chosen
@@ -305,12 +351,16 @@ def run_fetch(options: argparse.Namespace) -> None:
 
 
 def run_cache(options: argparse.Namespace) -> None:
-    """Say what is cached, or remove the Gram matrices."""
+    """Say what is cached, or remove the Gram matrices and, if it is asked for, the trained networks."""
     from itprobe.metrics.store import GramStore
+    from itprobe.models.fitted.cache import clear_fits, fit_sizes, fits_folder
 
     store = GramStore()
     if options.action == "clear":
         print(f"removed {store.clear()} Gram matrices from {store.folder}")
-    else:
-        sizes = store.sizes()
-        print(f"{len(sizes)} Gram matrices, {sum(sizes) / 1e6:.1f} MB, in {store.folder}")
+        if options.fits:
+            print(f"removed {clear_fits()} fits from {fits_folder()}")
+        return
+    sizes, fits = store.sizes(), fit_sizes()
+    print(f"{len(sizes)} Gram matrices, {sum(sizes) / 1e6:.1f} MB, in {store.folder}")
+    print(f"{len(fits)} fits, {sum(fits) / 1e6:.1f} MB, in {fits_folder()}")

@@ -29,11 +29,11 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
         help="features are kept as float32 (default) or float16",
     )
     parser.add_argument(
-        "--seed", type=_seed, default=1, help="of splits and bootstrap (default 1, Brain-Score's)"
+        "--seed", type=seed_number, default=1, help="of splits and bootstrap (default 1, Brain-Score's)"
     )
 
 
-def _seed(text: str) -> int:
+def seed_number(text: str) -> int:
     """Parse a seed: a whole number that numpy's generators take."""
     if not text.isdigit() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")

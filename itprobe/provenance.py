@@ -5,13 +5,17 @@ import resource
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from itprobe.benchmarks import Evaluation, SimilarityEvaluation
-from itprobe.leaderboard.result import Neuroid, Provenance
+from itprobe.leaderboard.result import Neuroid, Provenance, TrainingInfo
 from itprobe.metrics import mean_over_splits
 from itprobe.models import Candidate
+
+if TYPE_CHECKING:
+    from itprobe.models.fitted import FittedCandidate
 
 
 def versions() -> dict[str, str]:
@@ -62,12 +66,41 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def provenance(candidate: Candidate, features: str, seed: int, started: str, seconds: float) -> Provenance:
+def training_info(evaluation: Evaluation | SimilarityEvaluation) -> list[TrainingInfo] | None:
+    """How each split's fit was trained; None for frozen candidates and a user's own fitted ones."""
+    if isinstance(evaluation, SimilarityEvaluation) or evaluation.fits is None:
+        return None
+    infos = []
+    for fit in evaluation.fits:
+        if fit.trained is None or fit.weights_sha256 is None or fit.n_parameters is None:
+            return None
+        best = fit.trained.history[fit.trained.best_epoch]
+        infos.append(
+            TrainingInfo(
+                weights_sha256=fit.weights_sha256,
+                n_parameters=fit.n_parameters,
+                n_train=fit.trained.n_train,
+                n_validation=fit.trained.n_validation,
+                batch_size=fit.trained.batch_size,
+                epochs=len(fit.trained.history),
+                best_epoch=fit.trained.best_epoch + 1,
+                train_loss=best.loss,
+                validation_loss=_number(best.validation_loss),
+                validation_r=_number(best.validation_r),
+                seconds=round(fit.trained.seconds, 3),
+            )
+        )
+    return infos
+
+
+def provenance(
+    candidate: "Candidate | FittedCandidate", features: str, seed: int, started: str, seconds: float
+) -> Provenance:
     """Describe the running process.
 
     Parameters
     ----------
-    candidate : Candidate
+    candidate : Candidate or FittedCandidate
         Its device is stated; controls run on the cpu.
     features : str
         Type in which features were kept.

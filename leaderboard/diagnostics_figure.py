@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from itprobe.files import atomic_file
+from itprobe.leaderboard.figure_style import caption_text, new_figure, save_figure
 from itprobe.leaderboard.ranking import SIMULATED_NOTE, heading
 from itprobe.leaderboard.result import Result
 from itprobe.metrics.diagnostics import LambdaCurve, VarianceSpectrum
@@ -39,8 +38,7 @@ def draw_diagnostics(
     """
     path = Path(path)
     panels = 1 if curve is None else 2
-    figure = Figure(figsize=(5.4 * panels, 4.7), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.4 * panels, 4.7)
     grid = figure.add_gridspec(2, panels, height_ratios=(3, 1), hspace=0.03)
     _draw_spectrum(figure.add_subplot(grid[:, 0]), spectrum)
     if curve is not None:
@@ -52,6 +50,30 @@ def draw_diagnostics(
     with atomic_file(path.with_suffix(".txt")) as temporary:
         temporary.write_text(caption(spectrum, curve, result), encoding="utf-8")
     return path
+
+
+def draw_lambda_curve(curve: LambdaCurve, result: Result, path: str | Path) -> Path:
+    """Draw one layer's held-out error over lambda with the edges of what was tried, and the lambdas chosen.
+
+    Parameters
+    ----------
+    curve : LambdaCurve
+    result : Result
+        What the layer scored: names recording, candidate, split and seed.
+    path : str or Path
+        ``NAME.png`` or ``NAME.svg``; both are written, and the caption in ``NAME.txt``.
+
+    Returns
+    -------
+    Path
+    """
+    figure = new_figure(6.2, 5.2)
+    grid = figure.add_gridspec(2, 1, height_ratios=(3, 1), hspace=0.03)
+    upper = figure.add_subplot(grid[0])
+    _draw_curve(upper, figure.add_subplot(grid[1], sharex=upper), curve)
+    figure.suptitle(_title(result, 1), fontsize=9.5, x=0.01, ha="left")
+    sentences = [f"{result.candidate.id}.", _curve_caption(curve, result)]
+    return save_figure(figure, path, caption_text(sentences, [result]))
 
 
 def _title(result: Result, panels: int) -> str:
@@ -208,7 +230,7 @@ def caption(spectrum: VarianceSpectrum, curve: LambdaCurve | None, result: Resul
     ]
     lines.append(_spectrum_caption(spectrum))
     if curve is not None:
-        lines.append(_curve_caption(curve, result))
+        lines.append(f"Right: {_curve_caption(curve, result)}")
     if result.recording.simulated:
         lines.append(SIMULATED_NOTE)
     return "\n\n".join(lines) + "\n"
@@ -234,7 +256,7 @@ def _spectrum_caption(spectrum: VarianceSpectrum) -> str:
 def _curve_caption(curve: LambdaCurve, result: Result) -> str:
     selection = result.mapping.params.get("lambda_selection", "inner cross-validation")
     text = (
-        f"Right: error under each λ, by {selection}, relative to predicting the mean response: mean and quartiles "
+        f"Error under each λ, by {selection}, relative to predicting the mean response: mean and quartiles "
         f"over {curve.n_neuroids - curve.n_left_out} neuroids, {curve.n_splits} {result.split.name!r} splits, seed "
         f"{result.split.seed}. Below: the λ that each neuroid chose in each split; {curve.share_at_edge:.1%} at the "
         f"edge of what could be tried, {curve.share_at_infinity:.1%} at infinity (the mean response). Dotted: smallest "

@@ -21,6 +21,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
 """They differ with the colours, so that pictures read in grey print too."""
 
+ENDINGS = (".png", ".svg")
+"""Every picture is written as both."""
+
 MOST_LABELS = 40
 """Layer names that one axis shows; of more, every second (third, ...) is named."""
 
@@ -36,16 +39,27 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | Path, caption: str) -> Path:
-    """Write a PNG or SVG, by the path's ending, and its caption to ``NAME.txt`` beside it.
+    """Write ``NAME.png`` and ``NAME.svg``, whichever of them `path` is, and the caption to ``NAME.txt``.
 
-    The same figure gives the same bytes: no date, and no random ids, stand in the file.
+    The same figure gives the same bytes: no date, and no random ids, stand in the files.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    InputError
+        If `path` is neither.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise InputError(f"cannot draw to {path}: the name must end in .png or .svg")
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-    with mpl.rc_context({"svg.hashsalt": "itprobe"}), atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=160, metadata=metadata)
+    if path.suffix not in ENDINGS:
+        raise InputError(f"cannot draw to {path}: the name must end in {' or '.join(ENDINGS)}")
+    for ending in ENDINGS:
+        metadata = {"Date": None} if ending == ".svg" else None
+        with mpl.rc_context({"svg.hashsalt": "itprobe"}), atomic_file(path.with_suffix(ending)) as temporary:
+            figure.savefig(temporary, dpi=160, metadata=metadata)
     with atomic_file(path.with_suffix(".txt")) as temporary:
         temporary.write_text(caption, encoding="utf-8")
     return path

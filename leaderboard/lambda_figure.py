@@ -25,8 +25,7 @@ from itprobe.leaderboard.figure_style import (
     tidy,
 )
 from itprobe.leaderboard.result import Result
-from itprobe.metrics.diagnostics import lambda_curve
-from itprobe.metrics.lambda_search import LambdaChoice
+from itprobe.metrics.diagnostics import LambdaCurve
 
 WORST_SHOWN = 1.02
 """Relative errors above this have the same colour: they are worse than predicting the mean response."""
@@ -65,16 +64,16 @@ class LambdaByLayer:
         return LambdaByLayer(self.layers, self.lambdas[allowed], self.error[:, allowed])
 
 
-def lambda_by_layer(choices: Mapping[str, Sequence[LambdaChoice]]) -> LambdaByLayer:
-    """Gather how lambda was chosen, layer by layer.
+def lambda_by_layer(curves: Mapping[str, LambdaCurve]) -> LambdaByLayer:
+    """Gather how the error depends on lambda, layer by layer.
 
-    Within a layer, grids of different splits are joined as `lambda_curve` joins them. Grids of different
-    layers lie relative to their own features; they stand side by side and nothing is interpolated.
+    Grids of different layers lie relative to their own features; they stand side by side and nothing is
+    interpolated.
 
     Parameters
     ----------
-    choices : mapping of str to sequence of LambdaChoice
-        Layer, from shallow to deep, to one choice for each split.
+    curves : mapping of str to LambdaCurve
+        Layer, from shallow to deep, to its curve over all splits, see `itprobe.metrics.diagnostics.lambda_curve`.
 
     Returns
     -------
@@ -83,17 +82,16 @@ def lambda_by_layer(choices: Mapping[str, Sequence[LambdaChoice]]) -> LambdaByLa
     Raises
     ------
     InputError
-        If there are no layers, or a layer has no choices.
+        If there are no layers.
     """
-    if not choices:
-        raise InputError("a picture of lambda by layer needs the choices of at least one layer")
-    curves = [lambda_curve(of_layer) for of_layer in choices.values()]
-    lambdas = np.unique(np.concatenate([curve.lambdas for curve in curves]))
+    if not curves:
+        raise InputError("a picture of lambda by layer needs the curve of at least one layer")
+    lambdas = np.unique(np.concatenate([curve.lambdas for curve in curves.values()]))
     error = np.full((len(curves), len(lambdas)), np.nan)
-    for row, curve in enumerate(curves):
+    for row, curve in enumerate(curves.values()):
         error[row, np.searchsorted(lambdas, curve.lambdas)] = curve.error
     tried = np.isfinite(error).any(axis=0)
-    return LambdaByLayer(list(choices), lambdas[tried], error[:, tried])
+    return LambdaByLayer(list(curves), lambdas[tried], error[:, tried])
 
 
 @dataclass(frozen=True)
@@ -154,9 +152,10 @@ def draw_lambda_heat_map(
     result : Result
         Of one of the layers: names recording, candidate, mapping, splits and seed.
     path : str or Path
-        A PNG or SVG file. ``NAME.png`` gets its caption in ``NAME.txt``.
+        ``NAME.png`` or ``NAME.svg``; both are written, and the caption in ``NAME.txt``.
     caps : sequence of float
-        Largest lambdas allowed, e.g. by a published grid.
+        Largest lambdas allowed, e.g. by a published grid. One below all that were tried is drawn, and said
+        to have no best layer.
 
     Returns
     -------
@@ -165,12 +164,13 @@ def draw_lambda_heat_map(
     Raises
     ------
     InputError
-        If no lambda lies below a cap, or there are more caps than distinguishable colours.
+        If no lambda was tried for any layer, or there are more caps than distinguishable colours.
     """
     if len(caps) >= len(COLOURS):
         raise InputError(f"at most {len(COLOURS) - 1} caps can be told apart in one picture, not {len(caps)}")
     check_comparable([result])
-    limits = [np.inf, *sorted(caps, reverse=True)]
+    caps = sorted(caps, reverse=True)
+    limits = [np.inf, *(cap for cap in caps if np.isfinite(table.under_cap(cap).error).any())]
     bests = [best_layer_under_cap(table, cap) for cap in limits]
     n = len(table.layers)
     names = [short_name(layer) for layer in table.layers]
@@ -180,12 +180,12 @@ def draw_lambda_heat_map(
     axes = figure.add_subplot(grid[0], xscale="log")
     mesh = _draw_cells(axes, table)
     _draw_optima(axes, table)
-    _draw_caps(axes, limits[1:])
+    _draw_caps(axes, caps)
     step = -(-n // MOST_LABELS)
     axes.set_yticks(np.arange(0, n, step), names[::step], fontsize=8)
     axes.set_ylim(n - 0.5, -0.5)
     borders = _borders(table.lambdas)
-    axes.set_xlim(min(borders[0], *(cap / 2 for cap in limits)), borders[-1])
+    axes.set_xlim(min([borders[0], *(c / 2 for c in caps)]), max([borders[-1], *(c * 2 for c in caps)]))
     axes.set(xlabel="λ", ylabel="layer, from shallow to deep")
     axes.xaxis.set_major_locator(LogLocator(numticks=9))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -205,7 +205,9 @@ def draw_lambda_heat_map(
         loc="left",
         pad=28 if caps else 6,
     )
-    return save_figure(figure, path, caption_text(_sentences(table, limits, bests), [result]))
+    sentences = _sentences(table, limits, bests)
+    sentences += [f"Nothing as small as {_cap_name(cap)} was tried." for cap in caps if cap not in limits]
+    return save_figure(figure, path, caption_text(sentences, [result]))
 
 
 def _draw_caps(axes: Axes, caps: Sequence[float]) -> None:

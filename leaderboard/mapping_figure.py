@@ -72,7 +72,7 @@ def draw_mappings_by_layer(groups: Mapping[str, list[Result]], path: str | Path)
         A mapping's name to the results of one candidate (or of several seeds) under it, layers from shallow
         to deep, on one recording and split.
     path : str or Path
-        A PNG or SVG file. ``NAME.png`` gets its caption in ``NAME.txt``.
+        ``NAME.png`` or ``NAME.svg``; both are written, and the caption in ``NAME.txt``.
 
     Returns
     -------

@@ -28,6 +28,7 @@ def draw_neuroid_scatter(
     other: Result,
     path: str | Path,
     held_out: tuple[HeldOut, HeldOut] | None = None,
+    chosen_as: str = "",
 ) -> Path:
     """Draw each neuroid's r under two candidates against each other, with its ceiling √ρ.
 
@@ -36,10 +37,12 @@ def draw_neuroid_scatter(
     one, other : Result
         Of the same recording, splits and seed; `one` is drawn upwards, `other` to the right.
     path : str or Path
-        A PNG or SVG file. ``NAME.png`` gets its caption in ``NAME.txt``.
+        ``NAME.png`` or ``NAME.svg``; both are written, and the caption in ``NAME.txt``.
     held_out : tuple of HeldOut, optional
         Their predictions, in this order: give the paired difference in the title, and a marker for each
         animal.
+    chosen_as : str
+        How the two were chosen, for the caption.
 
     Returns
     -------
@@ -76,9 +79,10 @@ def draw_neuroid_scatter(
     axes.set_title(f"{data_line(first)}\n{_difference_text(one, other, difference)}", fontsize=9, loc="left")
     axes.legend(frameon=False, fontsize=8.5, loc="upper left")
     tidy(axes)
-    return save_figure(
-        figure, path, caption_text(_sentences(one, other, r, ceiling, difference), [one, other])
-    )
+    sentences = _sentences(one, other, r, ceiling, difference)
+    if chosen_as:
+        sentences.append(f"Chosen as {chosen_as}; the interval is not corrected for this choice.")
+    return save_figure(figure, path, caption_text(sentences, [one, other]))
 
 
 def _paired_neuroids(one: Result, other: Result) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -44,7 +44,7 @@ def _similarity_rows(results: list[Result]) -> tuple[list[str], list[list[str]]]
             result.candidate.track,
             number_text(result.scores.primary.value),
             interval_text(result.scores.primary.ci95),
-            f"{result.candidate.n_features:,}",
+            _count(result),
         ]
         for place, result in enumerate(results, start=1)
     ]
@@ -69,11 +69,18 @@ def _predictivity_rows(results: list[Result]) -> tuple[list[str], list[list[str]
                 number_text(explained.median),
                 number_text(ceiled.value if ceiled else None),
                 interval_text(ceiled.ci95 if ceiled else None),
-                f"{result.candidate.n_features:,}",
+                _count(result),
             ]
         )
     headers = ["", "candidate", "track", "r", "95% interval", "EV", "of ceiling", "95% interval", "features"]
     return headers, rows
+
+
+def _count(result: Result) -> str:
+    """Features, or for fitted candidates the numbers that were fitted in a split."""
+    if result.training:
+        return f"{result.training[0].n_parameters:,} fitted"
+    return "-" if result.candidate.n_features is None else f"{result.candidate.n_features:,}"
 
 
 def _place(place: int, result: Result) -> str:

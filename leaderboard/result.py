@@ -20,11 +20,30 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class LayerChoice(_Strict):
+    """The layer of each split, chosen `among` the candidates on inner folds of the split's training stimuli.
+
+    naive: median r of the layer that scores best on the test stimuli, which is too high by the bias (naive minus
+    the result's own median r).
+    """
+
+    among: list[str]
+    chosen: list[str]
+    inner_folds: int
+    naive_layer: str
+    naive: float
+    naive_ci95: Interval
+    bias: float
+    bias_ci95: Interval
+
+
 class CandidateInfo(_Strict):
     """Which layer of which model; `weights` is None for controls, unknown for a user's own.
 
     `effective_dimensionality` is the participation ratio of the features' variances over the stimuli;
-    null where they have none, and for mappings from several feature spaces.
+    null where they have none, and for mappings from several feature spaces. Both it and `n_features` are
+    null for candidates that are fitted to the responses; `weights` are then those of their backbone. Where
+    the layer is `auto`, `choice` says which it was, and the features are those of the one chosen most often.
     """
 
     id: str
@@ -32,8 +51,9 @@ class CandidateInfo(_Strict):
     track: Literal["frozen", "fitted", "control"]
     weights: Literal["trained", "random", "unknown"] | None
     weights_sha256: str | None
-    n_features: int
+    n_features: int | None
     effective_dimensionality: float | None
+    choice: LayerChoice | None = None
 
 
 class BenchmarkInfo(_Strict):
@@ -229,6 +249,26 @@ class Predictions(_Strict):
     split_ids: list[int]
 
 
+class TrainingInfo(_Strict):
+    """How a fitted candidate was trained on one split's training stimuli.
+
+    `weights_sha256` is the digest of all that was fitted. One of `epochs` was chosen on the validation part: its
+    loss and mean r are given. `seconds` are those of the training itself, wherever and whenever it ran.
+    """
+
+    weights_sha256: str
+    n_parameters: int
+    n_train: int
+    n_validation: int
+    batch_size: int
+    epochs: int
+    best_epoch: int
+    train_loss: float
+    validation_loss: float | None
+    validation_r: float | None
+    seconds: float
+
+
 class Provenance(_Strict):
     """What produced the result.
 
@@ -263,6 +303,7 @@ class Result(_Strict):
     scores: Scores
     per_neuroid: list[Neuroid] | None
     predictions: Predictions | None
+    training: list[TrainingInfo] | None = None
     warnings: list[str]
     provenance: Provenance
 
@@ -270,9 +311,13 @@ class Result(_Strict):
     def name(self) -> str:
         """File name without ending: candidate, benchmark and seed, percent-encoded.
 
-        Parameters of the mapping other than the benchmark's own, and another precision, add their digest.
+        Parameters of the mapping other than the benchmark's own, and another precision, add their digest;
+        those of a fitted candidate always do.
         """
         parts = [self.candidate.id, self.benchmark.id, f"seed{self.split.seed}"]
+        if self.candidate.track == "fitted":
+            parts.append(sha256_values(json.dumps(self.mapping.params, sort_keys=True))[:8])
+            return file_name_of(*parts)
         default = MAPPINGS.get(self.mapping.name) or WHOLE_SET_MAPPINGS.get(self.mapping.name)
         computed = (self.provenance.precision, self.provenance.features)
         if (default and default().parameters() != self.mapping.params) or computed != ("full", "float32"):

@@ -88,7 +88,7 @@ def draw_layer_curve(
         benchmark and seed. Several candidates in one group (random weights of several seeds) become their
         mean, with bars from the lowest to the highest.
     path : str or Path
-        A PNG or SVG file. ``NAME.png`` gets its caption in ``NAME.txt``.
+        ``NAME.png`` or ``NAME.svg``; both are written, and the caption in ``NAME.txt``.
     ties : mapping of str to collection of str, optional
         For each curve, layers that cannot be told from its best one.
 

@@ -1,5 +1,6 @@
 """A sweep for the terminal: layers by mappings for each model, the best marked, and what is tied with it."""
 
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -13,8 +14,18 @@ BEST, TIED = "*", "~"
 MOST_NAMED = 6
 """Tied layers named below a table; more are counted only."""
 
+COMBINATION_NOTE = (
+    "Only this layer explains: explained variance (mean over neuroids) of all layers together minus that of all "
+    "but this one, with its paired interval."
+)
 
-def sweep_table(table: pd.DataFrame, attributes: Mapping[Hashable, Any]) -> str:
+
+def sweep_table(
+    table: pd.DataFrame,
+    attributes: Mapping[Hashable, Any],
+    selection: pd.DataFrame | None = None,
+    combination: pd.DataFrame | None = None,
+) -> str:
     """Format a sweep.
 
     Parameters
@@ -24,19 +35,37 @@ def sweep_table(table: pd.DataFrame, attributes: Mapping[Hashable, Any]) -> str:
         best, tied_with_best, n_features, as `itprobe.sweeping` makes it and ``sweep.csv`` holds it.
     attributes : mapping
         Of the sweep's Dataset: recording, region, n_stimuli, split, seed, simulated.
+    selection : DataFrame, optional
+        What layers were chosen within the training stimuli, as in ``selection.csv``.
+    combination : DataFrame, optional
+        What all layers of a model explain together, as in ``combination.csv``.
 
     Returns
     -------
     str
         A block for each model. Several seeds of random weights are one block of means and ranges.
     """
-    baseline = table["baseline"].fillna("").astype(str).to_numpy()
-    label = np.where(baseline != "", baseline, table["model"])
     blocks = []
-    for name in dict.fromkeys(label):
-        own = table[label == name]
-        blocks.append(_block(name, own) if own["model"].nunique() == 1 else _block_of_seeds(name, own))
-    return "\n\n".join([_heading(attributes), *blocks, "\n".join(_footnotes(table, attributes))])
+    choices = dict(_by_label(selection))
+    joint = dict(_by_label(combination))
+    for name, own in _by_label(table):
+        parts = [_block(name, own) if own["model"].nunique() == 1 else _block_of_seeds(name, own)]
+        parts += [_choices(choices[name])] if name in choices else []
+        parts += [_combination(joint[name])] if name in joint else []
+        blocks.append("\n".join(parts))
+    notes = _footnotes(table, attributes)
+    if joint:
+        notes.insert(2, COMBINATION_NOTE)
+    return "\n\n".join([_heading(attributes), *blocks, "\n".join(notes)])
+
+
+def _by_label(table: pd.DataFrame | None) -> list[tuple[str, pd.DataFrame]]:
+    """Rows of each model; those of several seeds of random weights together."""
+    if table is None:
+        return []
+    label = table["baseline"].fillna("").astype(str)
+    label = label.where(label != "", table["model"])
+    return [(str(name), own) for name, own in table.groupby(label, sort=False)]
 
 
 def _heading(attributes: Mapping[Hashable, Any]) -> str:
@@ -71,7 +100,7 @@ def _block_of_seeds(name: str, rows: pd.DataFrame) -> str:
         best = means.idxmax() if means.notna().any() else None
         for layer, scores in by_layer:
             known = scores.dropna()
-            text = f"{known.mean():.3f} ({known.min():.3f} .. {known.max():.3f})" if len(known) else "-"
+            text = _spread(known) if len(known) else "-"
             cells[str(layer), mapping] = f"{text} {BEST if layer == best else ''}".rstrip()
         notes.append(_seeds_note(mapping, of_mapping))
     n_seeds = rows["model"].nunique()
@@ -142,10 +171,71 @@ def _ties(mapping: str, rows: pd.DataFrame) -> str:
     return f"{mapping}: best {best}; set of ties: {len(tied) + 1} of {len(scored)} layers{named}"
 
 
+def _choices(rows: pd.DataFrame) -> str:
+    """What was chosen within the training stimuli under each mapping, beside the naive choice."""
+    return "\n".join(
+        _choice(str(mapping), own.to_dict("records")[0])
+        if len(own) == 1
+        else _choices_of_seeds(str(mapping), own)
+        for mapping, own in rows.groupby("mapping", sort=False)
+    )
+
+
+def _choice(mapping: str, row: Mapping[Hashable, Any]) -> str:
+    chosen = row["chosen"].split(";")
+    (first, times), *others = Counter(chosen).most_common()
+    counts = [f"{first} ({times} of {len(chosen)} splits)", *(f"{layer} ({k})" for layer, k in others)]
+    return (
+        f"{mapping}: layer chosen inside the training part: {', '.join(counts)}: r {_figure(row, 'nested')}; "
+        f"naive best {_figure(row, 'naive')}; selection bias {_figure(row, 'bias')}"
+    )
+
+
+def _choices_of_seeds(mapping: str, rows: pd.DataFrame) -> str:
+    counts = Counter(layer for chosen in rows["chosen"] for layer in chosen.split(";"))
+    named = ", ".join(f"{layer} ({times})" for layer, times in counts.most_common(MOST_NAMED))
+    return (
+        f"{mapping}: layer chosen inside the training part (splits of all seeds): {named}: "
+        f"r {_spread(rows['nested'])}; naive best {_spread(rows['naive'])}; selection bias {_spread(rows['bias'])}"
+    )
+
+
+def _combination(rows: pd.DataFrame) -> str:
+    """All layers of a model together, and what each adds to the others."""
+    of_fit = {str(fit): own for fit, own in rows.groupby("fit", sort=False)}
+    everything, equal, without = of_fit["all"], of_fit["equal"], of_fit["without"]
+    title = (
+        f"{int(everything['n_layers'].iloc[0])} layers together (banded): r {_figures(everything, 'r')}, explained "
+        f"variance {_figures(everything, 'explained_variance')}; in equal shares: r {_figures(equal, 'r')} "
+        f"({rows['seconds'].sum():.0f} s)"
+    )
+    body = [
+        ["" if own["depth"].isna().all() else f"{int(own['depth'].iloc[0])}", layer, _figures(own, "unique")]
+        for layer, own in without.groupby("layer", sort=False)
+    ]
+    align = ("right", "left", "left")
+    return f"{title}\n" + tabulate(
+        body, headers=["", "layer", "only this layer explains"], disable_numparse=True, colalign=align
+    )
+
+
+def _figures(rows: pd.DataFrame, name: str) -> str:
+    """A figure with its interval; of several seeds their mean and range."""
+    return _figure(rows.to_dict("records")[0], name) if len(rows) == 1 else _spread(rows[name])
+
+
+def _figure(row: Mapping[Hashable, Any], name: str) -> str:
+    return f"{row[name]:z.3f} [{row[f'{name}_low']:z.3f}, {row[f'{name}_high']:z.3f}]"
+
+
+def _spread(values: pd.Series) -> str:
+    return f"{values.mean():z.3f} ({values.min():z.3f} .. {values.max():z.3f})"
+
+
 def _footnotes(table: pd.DataFrame, attributes: Mapping[Hashable, Any]) -> list[str]:
     lines = [
-        f"{BEST} best layer; {TIED} not separable from it: the 95 % interval of the difference, bootstrap over "
-        "the same stimuli and neuroids, holds 0. Not corrected for choosing the best.",
+        f"{BEST} best layer; {TIED} not separable from it: the 95 % interval of the paired difference (over stimuli, "
+        "neuroids) holds 0. Not corrected for choosing the best.",
         "Scores: median r over neuroids, mean over splits (rsa, cka: similarity), with 95 % intervals; "
         "- no score.",
     ]

@@ -3,14 +3,14 @@
 They compare all stimuli at once, so they have no splits, no lambdas and no scores of single neuroids.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 
 from itprobe.errors import InputError, unknown_name
 from itprobe.metrics.gram import Gram, gram_matrix
-from itprobe.metrics.inference import interval
+from itprobe.metrics.inference import Difference, interval
 from itprobe.metrics.rdm import DISTANCES, rdm, response_rdm
 from itprobe.metrics.similarity import COMPARISONS, compare_rdms, has_variance, linear_cka
 from itprobe.metrics.similarity_intervals import bootstrap_rsa, jackknife_cka, jackknife_interval
@@ -19,10 +19,29 @@ from itprobe.metrics.variance import is_constant
 
 @dataclass(frozen=True)
 class Similarity:
-    """A similarity and its 95 % interval over stimuli; NaN where the features have no variance to compare."""
+    """A similarity and its 95 % interval over stimuli; NaN where the features have no variance to compare.
+
+    Attributes
+    ----------
+    value : float
+    ci95 : tuple of float
+    draws : ndarray (B,)
+        What the interval is made of: values over resampled stimuli, or with each stimulus left out in turn. They
+        are paired between candidates whose stimuli stood in the same order.
+    resampling : {"bootstrap", "jackknife"}
+    """
 
     value: float
     ci95: tuple[float, float]
+    draws: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False)
+    resampling: Literal["bootstrap", "jackknife"] = "bootstrap"
+
+
+def similarity_difference(first: Similarity, second: Similarity) -> Difference:
+    """First minus second, with its 95 % interval over the same stimuli; both of the same mapping and recording."""
+    value, draws = first.value - second.value, first.draws - second.draws
+    ci95 = interval(draws) if first.resampling == "bootstrap" else jackknife_interval(value, draws)
+    return Difference(value, ci95)
 
 
 UNDEFINED = Similarity(float("nan"), (float("nan"), float("nan")))
@@ -118,9 +137,8 @@ class RsaMapping:
         value = compare_rdms(features, measured, self.comparison)
         if np.isnan(value):
             return UNDEFINED
-        return Similarity(
-            value, interval(bootstrap_rsa(features, measured, self.comparison, self.n_draws, seed))
-        )
+        draws = bootstrap_rsa(features, measured, self.comparison, self.n_draws, seed)
+        return Similarity(value, interval(draws), draws)
 
 
 @dataclass(frozen=True)
@@ -143,4 +161,5 @@ class CkaMapping:
         value = float("nan") if is_constant(gram) else linear_cka(*kernels, unbiased=self.unbiased)
         if np.isnan(value):
             return UNDEFINED
-        return Similarity(value, jackknife_interval(value, jackknife_cka(*kernels, unbiased=self.unbiased)))
+        draws = jackknife_cka(*kernels, unbiased=self.unbiased)
+        return Similarity(value, jackknife_interval(value, draws), draws, "jackknife")

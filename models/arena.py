@@ -57,7 +57,7 @@ class MemoryStorage(Storage):
     """In memory."""
 
     def __init__(self, shape: tuple[int, int], dtype: FloatName) -> None:
-        self.values = np.zeros(shape, dtype)
+        self.values = np.empty(shape, dtype)  # zeros would be touched page by page when they are written
 
     def write(self, rows: slice, values: Features) -> None:  # noqa: D102
         self.values[rows] = as_array(values)

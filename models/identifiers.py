@@ -48,6 +48,25 @@ class LayerName:
         return self.module if self.pool is None else f"{self.module}~pool{self.pool}"
 
 
+@dataclass(frozen=True)
+class FittedId:
+    """A parsed id of a candidate that is fitted to responses.
+
+    Attributes
+    ----------
+    kind : str
+        E.g. ``convnet`` or ``combined``.
+    backbone : CandidateId or None
+        The network, with or without a layer, that it starts from.
+    """
+
+    kind: str
+    backbone: CandidateId | None
+
+    def __str__(self) -> str:
+        return self.kind if self.backbone is None else f"{self.kind}+{self.backbone}"
+
+
 def parse_candidate(text: str) -> CandidateId:
     """Split a candidate id into name, weights and layer.
 
@@ -58,10 +77,13 @@ def parse_candidate(text: str) -> CandidateId:
     Raises
     ------
     InputError
-        If a part is empty, or the id names a fitted candidate (trained on responses), which this
-        version does not have.
+        If a part is empty, or the id names a fitted candidate, which has no layers to map.
     """
-    _refuse_fitted(text)
+    if parse_fitted(text):
+        raise InputError(
+            f"candidate {text!r} is fitted to the responses themselves; score it on a -fitted benchmark, e.g. "
+            "simulated_small.IT-fitted.course"
+        )
     path, separator, rest = text.partition("::")
     if not separator:
         path, rest = "", text
@@ -92,11 +114,25 @@ def parse_layer(text: str) -> LayerName:
     return LayerName(module, int(match.group(1)) if match else None)
 
 
-def _refuse_fitted(text: str) -> None:
-    prefix, plus, _ = text.partition("+")
-    name = re.split(r"[@:]", text, maxsplit=1)[0]
-    if name in FITTED or (plus and prefix in FITTED_ON_BACKBONE):
-        raise InputError(
-            f"candidate {text!r}: fitted candidates (trained on responses) are not part of this version; "
-            "score a frozen candidate such as efficientnet_lite0:_blocks.12"
-        )
+def parse_fitted(text: str) -> FittedId | None:
+    """Read ``KIND`` or ``KIND+BACKBONE[:LAYER]``; None where it names no fitted candidate.
+
+    Raises
+    ------
+    InputError
+        If a kind that has no backbone is given one, or the other way round.
+    """
+    kind, plus, backbone = text.partition("+")
+    if plus and kind in FITTED_ON_BACKBONE:
+        if re.split(r"[@:+]", backbone, maxsplit=1)[0] in (*FITTED, *FITTED_ON_BACKBONE):
+            raise InputError(
+                f"candidate {text!r}: {backbone} is fitted to responses itself and no backbone; write e.g. "
+                f"{kind}+efficientnet_lite0"
+            )
+        return FittedId(kind, parse_candidate(backbone))
+    if kind in FITTED_ON_BACKBONE:
+        raise InputError(f"candidate {text!r} needs a backbone; write e.g. {kind}+efficientnet_lite0")
+    name = re.split(r"[@:+]", text, maxsplit=1)[0]
+    if name in FITTED and name != text:
+        raise InputError(f"candidate {text!r}: {name} starts from random numbers; write {name}")
+    return FittedId(text, None) if name in FITTED else None

@@ -155,26 +155,13 @@ def load_from_file(candidate: CandidateId, device: str) -> NetworkCandidate:
     InputError
         If the file or the factory is missing, either raises, or what comes back is no module.
     """
-    path_text, _, factory_name = candidate.name.partition("::")
-    path = Path(path_text).expanduser()
-    if not path.is_file():
-        raise InputError(f"candidate {str(candidate)!r}: there is no file {path}")
     if (
         candidate.weights is not None
         and random_seed(candidate) is None
         and not is_weights_file(candidate.weights)
     ):
         raise InputError(f"candidate {str(candidate)!r}: after '@' write random, random-SEED or a path")
-    seed = random_seed(candidate) or 0
-    neighbours = Neighbours(path.resolve().parent)
-    with neighbours.importable():
-        source = _imported(path)
-        factory = getattr(source, factory_name, None)
-        if not callable(factory):
-            functions = [name for name, value in vars(source).items() if inspect.isfunction(value)]
-            raise unknown_name(f"factory in {path}", factory_name, functions)
-        with user_code(candidate.name, "mend the factory"):
-            made = build_seeded(factory, seed)
+    made, source_digest, neighbours = made_by_file(candidate.name, random_seed(candidate) or 0)
     module, preprocessing = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module):
         raise InputError(
@@ -184,9 +171,7 @@ def load_from_file(candidate: CandidateId, device: str) -> NetworkCandidate:
     if is_weights_file(candidate.weights):
         load_weights_file(module, str(candidate.weights), candidate)
     with neighbours.present():
-        digest = _digest_of_users(
-            module, candidate.name, f"{factory_name}{sha256_file(path)}{neighbours.digest}"
-        )
+        digest = _digest_of_users(module, candidate.name, source_digest)
         return NetworkCandidate(
             candidate.identifier,
             module,
@@ -196,6 +181,39 @@ def load_from_file(candidate: CandidateId, device: str) -> NetworkCandidate:
             weights_kind=weights_kind(candidate, "unknown"),
             neighbours=neighbours.present,
         )
+
+
+def made_by_file(name: str, seed: int) -> tuple[object, str, Neighbours]:
+    """Call the factory of ``path/to/file.py::factory`` with torch's generator seeded.
+
+    Returns
+    -------
+    object
+        Whatever the factory returned.
+    str
+        Names the factory and digests of its file and of the files beside it that it imported.
+    Neighbours
+        For calls of what was made.
+
+    Raises
+    ------
+    InputError
+        If the file or the factory is missing, or either raises.
+    """
+    path_text, _, factory_name = name.partition("::")
+    path = Path(path_text).expanduser()
+    if not path.is_file():
+        raise InputError(f"candidate {name!r}: there is no file {path}")
+    neighbours = Neighbours(path.resolve().parent)
+    with neighbours.importable():
+        source = _imported(path)
+        factory = getattr(source, factory_name, None)
+        if not callable(factory):
+            functions = [name for name, value in vars(source).items() if inspect.isfunction(value)]
+            raise unknown_name(f"factory in {path}", factory_name, functions)
+        with user_code(name, "mend the factory"):
+            made = build_seeded(factory, seed)
+    return made, f"{factory_name}{sha256_file(path)}{neighbours.digest}", neighbours
 
 
 def load_object(

@@ -1,7 +1,7 @@
 """The work of a sweep: every layer of a model under every mapping, from one forward pass."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -9,9 +9,10 @@ from time import monotonic
 import numpy as np
 
 from itprobe.api import Request, build_result, plan_requests
-from itprobe.benchmarks import PredictivityBenchmark
+from itprobe.benchmarks import Evaluation, PredictivityBenchmark, SimilarityEvaluation
 from itprobe.benchmarks.features import gram_keys
-from itprobe.benchmarks.spaces import in_order, space_grams, spaces_of
+from itprobe.benchmarks.selection import InnerScores, inner_scores
+from itprobe.benchmarks.spaces import grams_of_spaces, in_order, spaces_of
 from itprobe.errors import InputError
 from itprobe.metrics import Gram
 from itprobe.metrics.store import GramStore
@@ -19,9 +20,12 @@ from itprobe.models import Candidate, NetworkCandidate, parse_layer
 from itprobe.progress import progress_bar
 from itprobe.provenance import provenance
 from itprobe.sweeping.archive import Archive, asked_for
+from itprobe.sweeping.fits import Job, planned_jobs
 from itprobe.sweeping.plan import Settings, SweptModel
 
 LayerGrams = tuple[str, list[Gram], np.ndarray]
+Pending = dict[str, list[Job]]
+"""Jobs that are not done, by layer."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,7 @@ def sweep_models(
         for model in models:
             name = model.name
             try:
-                (request,) = plan_requests(
-                    model.given,
-                    settings.layers,
-                    settings.device,
-                    _preprocessing(model, settings),
-                    settings.precision,
-                )
+                request = request_of(model, settings)
                 name = request.candidate.identifier
                 if name in seen:
                     raise InputError(f"{name} has the weights of another model of this sweep; give it once")
@@ -114,9 +112,19 @@ def sweep_models(
     return progress
 
 
-def _preprocessing(model: SweptModel, settings: Settings) -> dict[str, object] | None:
-    """Of module objects; ids bring their own."""
-    return None if isinstance(model.given[0], str) else settings.preprocessing
+def request_of(model: SweptModel, settings: Settings) -> Request:
+    """A model of a sweep, loaded, with the layers to score.
+
+    Raises
+    ------
+    InputError
+        If the model or a layer does not exist.
+    """
+    preprocessing = None if isinstance(model.given[0], str) else settings.preprocessing  # ids bring their own
+    (request,) = plan_requests(
+        model.given, settings.layers, settings.device, preprocessing, settings.precision
+    )
+    return request
 
 
 def _sweep_model(
@@ -128,71 +136,97 @@ def _sweep_model(
     archive: Archive,
     progress: Progress,
 ) -> None:
-    """Take over what is known of a model, and score the rest."""
-    candidate, stimuli = request.candidate, benches[0].target.stimulus_set
-    candidate.check_stimuli(stimuli)
+    """Do all jobs of a model."""
+    candidate, name = request.candidate, request.candidate.identifier
     depths = layer_depths(candidate, request.layers)
-    jobs = [(layer, bench) for layer in request.layers for bench in _applicable(benches, layer)]
-    paths: dict[tuple[str, str], Path | None] = {}
-    pending: dict[str, list[PredictivityBenchmark]] = {}
-    for layer, bench in jobs:
-        identity = asked_for(candidate, layer, bench, stimuli_sha256, settings.seed, settings.extraction)
-        path = None if settings.resume == "always" else archive.find(identity)
-        if path is None:
-            pending.setdefault(layer, []).append(bench)
-        else:
-            paths[layer, bench.benchmark_id.mapping] = path
-            progress.n_taken_over += 1
+    jobs = planned_jobs(request.layers, benches, settings)
+    paths: dict[Job, Path | None] = {}
     try:
-        for layer, bench, path in _scored(candidate, pending, benches, stimuli_sha256, settings, archive):
-            paths[layer, bench.benchmark_id.mapping] = path
-            pending[layer].remove(bench)
-        for layer in [layer for layer, left in pending.items() if left]:
-            progress.skipped.setdefault(candidate.identifier, []).append(layer)
-            paths |= {(layer, bench.benchmark_id.mapping): None for bench in pending[layer]}
+        for job, path in done_jobs(candidate, jobs, stimuli_sha256, settings, archive, progress):
+            paths[job] = path
+            if path is None and job.layer not in progress.skipped.setdefault(name, []):
+                progress.skipped[name].append(job.layer)
     finally:  # what was scored before a failure counts; in the order asked for, whenever it was computed
-        done = [(layer, bench.benchmark_id.mapping) for layer, bench in jobs]
         progress.entries += [
-            Entry(candidate.identifier, baseline, layer, depths[layer], mapping, paths[layer, mapping])
-            for layer, mapping in done
-            if (layer, mapping) in paths
+            Entry(name, baseline, job.layer, depths[job.layer], job.mapping, paths[job])
+            for job in jobs
+            if job in paths
         ]
+
+
+def done_jobs(
+    candidate: Candidate,
+    jobs: Sequence[Job],
+    stimuli_sha256: str,
+    settings: Settings,
+    archive: Archive,
+    progress: Progress,
+) -> Iterator[tuple[Job, Path | None]]:
+    """Take over what is known of some jobs of a model, and do the rest.
+
+    Yields
+    ------
+    (Job, Path or None)
+        Each job and its result file; None, at the end, for those that would have taken a forward pass. What is
+        taken over is counted in `progress`.
+    """
+    candidate.check_stimuli(jobs[0].bench.target.stimulus_set)
+    pending: Pending = {}
+    for job in jobs:
+        identity = asked_for(
+            candidate, job.layer, job.bench, stimuli_sha256, settings.seed, settings.extraction
+        )
+        path = None if settings.resume == "always" else archive.find(identity, job.inner_folds)
+        if path is None:
+            pending.setdefault(job.layer, []).append(job)
+        else:
+            progress.n_taken_over += 1
+            yield job, path
+    for job, path in _scored(candidate, pending, stimuli_sha256, settings, archive):
+        yield job, path
+        pending[job.layer].remove(job)
+    for left in pending.values():
+        yield from ((job, None) for job in left)
 
 
 def _scored(
     candidate: Candidate,
-    pending: dict[str, list[PredictivityBenchmark]],
-    benches: Sequence[PredictivityBenchmark],
+    pending: Pending,
     stimuli_sha256: str,
     settings: Settings,
     archive: Archive,
-) -> Iterator[tuple[str, PredictivityBenchmark, Path]]:
-    """Score pending layers on their benchmarks; each result is on disk when it is handed out."""
+) -> Iterator[tuple[Job, Path]]:
+    """Do pending jobs; each result is on disk when it is handed out."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), monotonic()
     with progress_bar(sum(map(len, pending.values())), candidate.identifier, "score") as bar:
-        for layer, grams, ids in _grams(candidate, pending, benches, stimuli_sha256, settings):
-            for bench in list(pending[layer]):
-                own = grams if bench.benchmark_id.mapping == "banded" else grams[:1]
-                evaluation = bench.evaluate_gram(own, ids, settings.seed, layer)
+        for layer, grams, ids in _grams(candidate, pending, stimuli_sha256, settings):
+            for job in list(pending[layer]):
+                own = grams if job.mapping == "banded" else grams[:1]
+                evaluation, inner = _evaluated(job, own, ids, settings.seed)
                 origin = provenance(
                     candidate, settings.extraction.dtype, settings.seed, started, monotonic() - clock
                 )
-                result = build_result(candidate, layer, bench, evaluation, stimuli_sha256, origin)
-                yield layer, bench, archive.save(result, evaluation)
+                result = build_result(candidate, layer, job.bench, evaluation, stimuli_sha256, origin)
+                yield job, archive.save(result, evaluation, ids, inner)
                 bar.update()
                 clock = monotonic()
 
 
-def _applicable(benches: Sequence[PredictivityBenchmark], layer: str) -> list[PredictivityBenchmark]:
-    """Benchmarks that a layer is scored on: several layers at once only under banded ridge, if it is asked for."""
-    banded = [bench for bench in benches if bench.benchmark_id.mapping == "banded"]
-    return banded if "," in layer and banded else list(benches)
+def _evaluated(
+    job: Job, grams: Sequence[Gram], stimulus_ids: np.ndarray, seed: int
+) -> tuple[Evaluation | SimilarityEvaluation, InnerScores | None]:
+    """Evaluate a job, and score it within the training stimuli where that is asked for."""
+    bench = job.bench
+    evaluation = bench.evaluate_gram(grams, stimulus_ids, seed, job.label)
+    if not job.inner_folds or bench.fitted is None:
+        return evaluation, None
+    inner = inner_scores(grams, stimulus_ids, bench.target, bench.fitted, bench.plan(seed), job.inner_folds)
+    return replace(evaluation, warnings=[*evaluation.warnings, *inner.warnings]), inner
 
 
 def _grams(
     candidate: Candidate,
-    pending: dict[str, list[PredictivityBenchmark]],
-    benches: Sequence[PredictivityBenchmark],
+    pending: Pending,
     stimuli_sha256: str,
     settings: Settings,
 ) -> Iterator[LayerGrams]:
@@ -202,35 +236,31 @@ def _grams(
     """
     if not pending:
         return
-    mappings = {bench.benchmark_id.mapping for left in pending.values() for bench in left}
-    kind = "banded" if "banded" in mappings else "ridge"
-    images_needed = candidate.preprocessing is not None
-    if settings.resume == "only-cache" and images_needed:
-        yield from _stored_grams(candidate, pending, kind, stimuli_sha256, settings)
+    some_job = next(iter(pending.values()))[0]
+    kinds = {
+        layer: "banded" if any(job.mapping == "banded" for job in jobs) else "ridge"
+        for layer, jobs in pending.items()
+    }
+    spaces = {layer: spaces_of(candidate, layer, kind) for layer, kind in kinds.items()}
+    if settings.resume == "only-cache" and candidate.preprocessing is not None:  # it needs the images
+        yield from _stored_grams(candidate, spaces, stimuli_sha256, settings)
         return
-    yield from space_grams(
+    yield from grams_of_spaces(
         candidate,
-        benches[0].target.stimulus_set,
+        some_job.bench.target.stimulus_set,
         stimuli_sha256,
-        list(pending),
-        kind,
+        spaces,
         GramStore(),
         settings.extraction,
     )
 
 
 def _stored_grams(
-    candidate: Candidate,
-    pending: dict[str, list[PredictivityBenchmark]],
-    kind: str,
-    stimuli_sha256: str,
-    settings: Settings,
+    candidate: Candidate, spaces_by_layer: dict[str, list[str]], stimuli_sha256: str, settings: Settings
 ) -> Iterator[LayerGrams]:
     """Gram matrices of those layers alone whose every space is in the store."""
     store = GramStore()
-    for layer in list(pending):
-        banded = any(bench.benchmark_id.mapping == "banded" for bench in pending[layer])
-        spaces = spaces_of(candidate, layer, kind if banded else "ridge")
+    for layer, spaces in spaces_by_layer.items():
         keys = gram_keys(candidate, stimuli_sha256, spaces, settings.extraction)
         known = [store.load(keys[space]) if space in keys else None for space in spaces]
         found = [one for one in known if one is not None]

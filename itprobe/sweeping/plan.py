@@ -12,16 +12,19 @@ from torch import nn
 
 from itprobe.benchmarks import BenchmarkId, PredictivityBenchmark, prepare_target
 from itprobe.benchmarks.features import Extraction
-from itprobe.benchmarks.identifiers import DEFAULT_SPLIT, MAPPING_NAMES
+from itprobe.benchmarks.identifiers import DEFAULT_SPLIT, FITTED
+from itprobe.benchmarks.selection import INNER_FOLDS
 from itprobe.data import load_recording
 from itprobe.errors import InputError, unknown_name
 from itprobe.files import atomic_file, make_folder
-from itprobe.metrics import DEFAULT_SEED, SPLITS, WHOLE_SET_MAPPINGS
+from itprobe.metrics import DEFAULT_SEED, MAPPINGS, SPLITS, WHOLE_SET_MAPPINGS
+from itprobe.metrics.options import with_shared_options
 from itprobe.models import Precision, parse_candidate
 
 Resume = Literal["always", "never", "only-missing", "only-cache"]
 MANIFEST = "sweep.json"
 MANIFEST_FORMAT = 1
+_LAYER_MAPPINGS = [*MAPPINGS, *WHOLE_SET_MAPPINGS]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Settings:
     Raises
     ------
     InputError
-        If a mapping, a split or a resume policy does not exist.
+        If a mapping, a split or a resume policy does not exist, no mapping has a parameter, or a number is
+        out of range.
     """
 
     region: str | None = None
@@ -45,12 +49,20 @@ class Settings:
     preprocessing: dict[str, Any] | None = None
     resume: Resume = "only-missing"
     seeds_of_random: int = 1
+    inner_folds: int = INNER_FOLDS
+    combine: bool = False
+    parameters: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.mappings:
-            raise InputError(f"a sweep needs a mapping at least, of: {', '.join(MAPPING_NAMES)}")
+            raise InputError(f"a sweep needs a mapping at least, of: {', '.join(_LAYER_MAPPINGS)}")
+        if FITTED in self.mappings:
+            raise InputError(
+                f"a sweep scores layers under mappings, and {FITTED} is none: score candidates that are fitted to the "
+                "responses with itprobe score, or with itprobe table"
+            )
         for kind, name, known in (
-            *(("mapping", mapping, MAPPING_NAMES) for mapping in self.mappings),
+            *(("mapping", mapping, _LAYER_MAPPINGS) for mapping in self.mappings),
             ("split", self.split, list(SPLITS)),
             ("resume policy", self.resume, get_args(Resume)),
         ):
@@ -58,6 +70,11 @@ class Settings:
                 raise unknown_name(kind, name, known)
         if self.seeds_of_random < 1:
             raise InputError(f"random weights need a seed at least, not {self.seeds_of_random}")
+        if self.inner_folds < 0 or self.inner_folds == 1:
+            raise InputError(
+                f"a layer is chosen on two inner folds at least, not {self.inner_folds}; 0 chooses none"
+            )
+        sweep_mappings(self)
 
 
 @dataclass(frozen=True)
@@ -152,6 +169,20 @@ def read_models(path: str | Path) -> list[str]:
     return named
 
 
+def sweep_mappings(settings: Settings) -> dict[str, Any]:
+    """Mappings of a sweep by name, with the parameters that are set; banded is among them to combine layers.
+
+    Raises
+    ------
+    InputError
+        If a parameter belongs to none of them, or has no such value.
+    """
+    known = {**MAPPINGS, **WHOLE_SET_MAPPINGS}
+    names = dict.fromkeys([*settings.mappings, *["banded"] * settings.combine])
+    kinds = {name: known[name] for name in names if name in known}
+    return dict(zip(kinds, with_shared_options(list(kinds.values()), settings.parameters), strict=True))
+
+
 def sweep_benchmarks(recording: str, settings: Settings) -> list[PredictivityBenchmark]:
     """One benchmark per mapping, all with the same target, which is loaded once.
 
@@ -168,10 +199,12 @@ def sweep_benchmarks(recording: str, settings: Settings) -> list[PredictivityBen
             raise InputError(f"{recording} has the regions {', '.join(regions)}; name one of them")
         region = regions[0] if len(regions) == 1 else "IT"
     target = prepare_target(assembly, region)
-    benchmarks = []
-    for mapping in dict.fromkeys(settings.mappings):
-        split = DEFAULT_SPLIT if mapping in WHOLE_SET_MAPPINGS else settings.split
-        benchmark = PredictivityBenchmark(BenchmarkId(recording, region, mapping, split))
+    benchmarks, mappings = [], sweep_mappings(settings)
+    for name in dict.fromkeys(settings.mappings):
+        split = DEFAULT_SPLIT if name in WHOLE_SET_MAPPINGS else settings.split
+        benchmark = PredictivityBenchmark(
+            BenchmarkId(recording, region, name, split), mapping=mappings.get(name)
+        )
         benchmark.target = target
         benchmarks.append(benchmark)
     return benchmarks
@@ -192,7 +225,7 @@ def claim_folder(
     """
     path = out / MANIFEST
     manifest = _manifest(models, settings, benchmark)
-    held = any((out / "results").glob("*.json"))
+    held = any((out / "results").glob("[!.]*.json"))
     if settings.resume == "never" and held:
         raise InputError(
             f"{out} holds results of a sweep already; choose another folder, or resume: only-missing"
@@ -233,6 +266,7 @@ def _manifest(
         "models": [model.name for model in models],
         "layers": settings.layers,
         "mappings": settings.mappings,
+        "parameters": settings.parameters,
     }
 
 
@@ -250,7 +284,7 @@ def _read_manifest(path: Path) -> dict[str, object]:
 
 def _check_same(out: Path, held: dict[str, object], asked: dict[str, object]) -> None:
     for name, now in asked.items():
-        before = held.get(name)
+        before = held.get(name, {})
         extended = (
             isinstance(now, list) and isinstance(before, list) and set(map(str, before)) <= set(map(str, now))
         )

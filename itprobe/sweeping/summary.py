@@ -1,7 +1,7 @@
 """What a sweep found: a table with a row per model, layer and mapping, and a Dataset down to neuroids and splits."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from itprobe.benchmarks import Target
+from itprobe.benchmarks.selection import InnerScores
 from itprobe.files import atomic_file
 from itprobe.leaderboard import Result
+from itprobe.metrics import Similarity
 from itprobe.metrics.inference import interval, resample
+from itprobe.metrics.whole_set import similarity_difference
 from itprobe.sweeping.archive import Archive
 from itprobe.sweeping.jobs import Entry
 
@@ -33,12 +36,20 @@ class Scored:
     draws : ndarray (B,) or None
         Bootstrap draws, over stimuli and neuroids, of the median r; paired between entries of the same
         mapping. None for similarities.
+    inner : InnerScores or None
+        Scores within the training stimuli.
+    similarity : Similarity or None
+    stimulus_order : str
+        In which its draws were made; they are paired with those of the same order.
     """
 
     entry: Entry
     result: Result | None
     splits: xr.Dataset | None
     draws: np.ndarray | None
+    inner: InnerScores | None = None
+    similarity: Similarity | None = None
+    stimulus_order: str = ""
 
 
 def gather(entries: Iterable[Entry], archive: Archive) -> list[Scored]:
@@ -52,7 +63,17 @@ def gather(entries: Iterable[Entry], archive: Archive) -> list[Scored]:
         draws = None
         if record.held_out is not None and record.result.scores.primary.value is not None:
             draws = resample(record.held_out, seed=record.result.split.seed).aggregate("pearson_r", "median")
-        gathered.append(Scored(entry, record.result, record.splits, draws))
+        gathered.append(
+            Scored(
+                entry,
+                record.result,
+                record.splits,
+                draws,
+                record.inner,
+                record.similarity,
+                record.stimulus_order,
+            )
+        )
     return gathered
 
 
@@ -71,7 +92,8 @@ def best_and_ties(gathered: Sequence[Scored]) -> dict[int, bool | None]:
     """Compare the layers of one model under one mapping.
 
     A layer is tied with the best where the 95 % interval of their difference holds 0: bootstrap draws of
-    both over the same stimuli and neuroids, as `itprobe.metrics.paired_difference` takes them. That the best
+    both over the same stimuli and neuroids, as `itprobe.metrics.paired_difference` takes them; for
+    similarities draws over the same stimuli, see `itprobe.metrics.whole_set.similarity_difference`. That the best
     was chosen among many is not corrected for, which makes the set of ties too small rather than too large.
 
     Parameters
@@ -82,7 +104,8 @@ def best_and_ties(gathered: Sequence[Scored]) -> dict[int, bool | None]:
     -------
     dict of int to (bool or None)
         For each place in `gathered` that has a score, the best one first: whether it is tied with the
-        best (the best is with itself); None where pairs cannot be compared (similarities).
+        best (the best is with itself); None where pairs cannot be compared (similarities of stimuli in
+        another order).
     """
     values = [rank_value(one) for one in gathered]
     places = [place for place, value in enumerate(values) if value is not None]
@@ -92,14 +115,19 @@ def best_and_ties(gathered: Sequence[Scored]) -> dict[int, bool | None]:
     tied: dict[int, bool | None] = {best: True}
     for place in places:
         if place != best:
-            tied[place] = _tied(gathered[best].draws, gathered[place].draws)
+            tied[place] = _tied(gathered[best], gathered[place])
     return tied
 
 
-def _tied(best: np.ndarray | None, other: np.ndarray | None) -> bool | None:
-    if best is None or other is None:
+def _tied(best: Scored, other: Scored) -> bool | None:
+    if best.similarity is not None and other.similarity is not None:
+        if best.stimulus_order != other.stimulus_order:
+            return None
+        low, _ = similarity_difference(best.similarity, other.similarity).ci95
+    elif best.draws is not None and other.draws is not None:
+        low, _ = interval(best.draws - other.draws)
+    else:
         return None
-    low, _ = interval(best - other)
     return bool(low <= 0)
 
 
@@ -242,8 +270,8 @@ def sweep_dataset(gathered: Sequence[Scored], table: pd.DataFrame, target: Targe
     )
 
 
-def write_summary(dataset: xr.Dataset, table: pd.DataFrame, out: Path) -> None:
-    """Write ``sweep.nc`` and ``sweep.csv``; each appears whole or not at all.
+def write_summary(dataset: xr.Dataset, tables: Mapping[str, pd.DataFrame], out: Path) -> None:
+    """Write ``sweep.nc``, and each table as ``NAME.csv``; each appears whole or not at all.
 
     Raises
     ------
@@ -253,8 +281,9 @@ def write_summary(dataset: xr.Dataset, table: pd.DataFrame, out: Path) -> None:
     compressed = {name: {"zlib": True} for name in ("r", "explained_variance", "lambda")}
     with atomic_file(out / "sweep.nc") as temporary:
         dataset.to_netcdf(temporary, engine="netcdf4", encoding=compressed)
-    with atomic_file(out / "sweep.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    for name, table in tables.items():
+        with atomic_file(out / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
 
 
 def as_attribute(value: object) -> str:

@@ -9,10 +9,12 @@ from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 
-from itprobe.benchmarks.selection import choose_layer, inner_splits
+from itprobe.benchmarks.evaluation import evaluate
+from itprobe.benchmarks.selection import INNER_FOLDS, inner_scores, inner_splits, nested_evaluation
+from itprobe.benchmarks.selection import select as select_layers
 from itprobe.benchmarks.target import Target
 from itprobe.errors import InputError
-from itprobe.metrics import SPLITS, PcrMapping, PlsMapping, RidgeMapping, gram_matrix
+from itprobe.metrics import SPLITS, PcrMapping, PlsMapping, RidgeMapping, gram_matrix, paired_difference
 from itprobe.metrics.inner_folds import FOLD_SEED
 
 N, Q, P = 120, 8, 40
@@ -45,20 +47,22 @@ def noise_layers(n_layers, seed, p=P):
     return {f"layer{k}": rng.normal(size=(N, p)) for k in range(n_layers)}
 
 
-def grams_of(features):
-    return {layer: [gram_matrix(x)] for layer, x in features.items()}
+def select(features, target, mapping=None, plan=None, ids=None, inner_folds=INNER_FOLDS):
+    """Score each layer, then choose between them."""
+    return select_layers(*scored(features, target, mapping, plan, ids, inner_folds)[:3], seed=1)
 
 
-def select(features, target, mapping=None, plan=None, ids=None, **options):
-    return choose_layer(
-        grams_of(features),
-        target.stimuli["stimulus_id"].to_numpy() if ids is None else ids,
-        target,
-        mapping or RidgeMapping(),
-        plan or SPLITS["kfold"](target.stimuli, 1),
-        seed=1,
-        **options,
-    )
+def scored(features, target, mapping=None, plan=None, ids=None, inner_folds=INNER_FOLDS):
+    """Inner scores and outer r of each layer, what gives its predictions, and the evaluations."""
+    ids = target.stimuli["stimulus_id"].to_numpy() if ids is None else ids
+    plan = plan or SPLITS["kfold"](target.stimuli, 1)
+    inner, evaluations = {}, {}
+    for layer, x in features.items():
+        given = [gram_matrix(x)], ids, target, mapping or RidgeMapping(), plan
+        inner[layer] = inner_scores(*given, inner_folds)
+        evaluations[layer] = evaluate(*given, 1, layer)
+    outer_r = {layer: one.pearson_r for layer, one in evaluations.items()}
+    return inner, outer_r, lambda layer: evaluations[layer].held_out, evaluations
 
 
 def responses_of(x, noise=1.0, seed=0):
@@ -183,8 +187,8 @@ def test_why_folds_are_not_balanced_is_said():
     target = target_of(np.random.default_rng(0).normal(size=(N, Q)))
     target.stimuli["object_name"] = [f"object{i // 2}" for i in range(N)]
     features = noise_layers(2, seed=0)
-    selection = select(features, target, plan=SPLITS["brainscore"](target.stimuli, 1))
-    assert any("inner folds not stratified" in warning for warning in selection.warnings)
+    inner, *_ = scored(features, target, plan=SPLITS["brainscore"](target.stimuli, 1))
+    assert all("inner folds not stratified" in one.warnings[0] for one in inner.values())
 
 
 def test_a_layer_without_variance_is_never_chosen():
@@ -198,17 +202,44 @@ def test_a_layer_without_variance_is_never_chosen():
 
 def test_what_cannot_be_chosen_from_is_refused_in_one_line():
     target = target_of(np.random.default_rng(1).normal(size=(N, Q)))
-    with pytest.raises(InputError, match="none has features that differ"):
+    with pytest.raises(InputError, match="no layer can be chosen among 1: none has features that differ"):
         select({"dead": np.ones((N, P))}, target)
-    with pytest.raises(InputError, match="at least one layer and two inner folds, not 0 and 5"):
+    with pytest.raises(InputError, match="no layer can be chosen among 0"):
         select({}, target)
-    with pytest.raises(InputError, match="not 1 and 1"):
+    with pytest.raises(InputError, match="at least two inner folds, not 1"):
         select(noise_layers(1, seed=0), target, inner_folds=1)
 
 
 def test_it_says_what_was_chosen_and_both_figures():
     features = noise_layers(3, seed=0)
     text = str(select(features, target_of(responses_of(features["layer2"]))))
-    assert "layer chosen on 5 inner folds in 10 splits: layer2 (10); r 0." in text
+    assert "layer chosen on 3 inner folds in 10 splits: layer2 (10); r 0." in text
     assert "best of 3 layers" in text
     assert "Selection bias 0.000 [0.000, 0.000]" in text
+
+
+def test_the_nested_evaluation_is_made_of_the_chosen_layers_splits():
+    features = noise_layers(4, seed=3)
+    target = target_of(sum(responses_of(x, seed=k) for k, x in enumerate(features.values())))
+    features["layer0"] = features["layer0"][:, :10]  # so that the layers differ in size
+    inner, outer_r, held_out, evaluations = scored(features, target)
+    selection = select_layers(inner, outer_r, held_out, seed=1)
+    assert len(set(selection.chosen)) > 1
+    nested = nested_evaluation(selection, evaluations)
+    for k, layer in enumerate(selection.chosen):
+        own = evaluations[layer]
+        np.testing.assert_array_equal(nested.held_out.predictions[k], own.held_out.predictions[k])
+        for name in ("pearson_r", "explained_variance", "lambdas", "at_edge"):
+            np.testing.assert_array_equal(getattr(nested, name)[k], getattr(own, name)[k])
+    summary = nested.summary["pearson_r"]
+    assert summary["median"] == selection.nested.value
+    assert summary["ci95"] == selection.nested.ci95
+    usual = max(selection.layers, key=selection.chosen.count)
+    assert nested.n_features == features[usual].shape[1]
+    assert nested.effective_dimensionality == evaluations[usual].effective_dimensionality
+    assert str(selection) in nested.warnings
+    # The bias is what paired_difference says of the two.
+    naive = evaluations[selection.naive_layer].held_out
+    difference = paired_difference(naive, nested.held_out, seed=1)
+    assert selection.bias.value == pytest.approx(difference.value, abs=1e-12)
+    assert selection.bias.ci95 == difference.ci95

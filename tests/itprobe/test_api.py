@@ -63,7 +63,7 @@ def test_banded_weighs_the_layers_it_is_given(visible_file, tmp_path):
         preprocessing=OPTIONS,
         results=tmp_path / "out",
     )
-    result = load_result(next((tmp_path / "out").glob("*.json")))
+    result = load_result(next((tmp_path / "out").glob("[!.]*.json")))
     assert result == score.attrs["result"]
     assert result.mapping.spaces == ["good", "poor"]
     assert result.candidate.n_features == 3 * 12 * 12 + 3

@@ -58,7 +58,7 @@ def test_score_prints_the_ranking_and_writes_files(run, planted_file, tmp_path):
     assert "95% interval" in out
     (picture,) = out_dir.glob("*.png")
     assert str(picture) in out
-    assert len(list(out_dir.glob("*.json"))) == len(list(out_dir.glob("*.nc"))) == 2
+    assert len(list(out_dir.glob("[!.]*.json"))) == len(list(out_dir.glob("*.nc"))) == 2
 
 
 def test_a_recording_deep_in_folders_with_long_names(run, planted, tmp_path):
@@ -205,7 +205,7 @@ def test_what_lacks_columns_is_refused_before_anything_runs(refused, planted_fil
         *("--results", tmp_path / "out"),
     )
     assert "latents" in line
-    assert not list((tmp_path / "out").glob("*.json"))
+    assert not list((tmp_path / "out").glob("[!.]*.json"))
 
 
 def test_a_failing_candidate_does_not_take_the_finished_ones_with_it(run, planted_file, tmp_path):
@@ -237,7 +237,7 @@ def test_one_lambda_for_all(run, refused, planted_file, tmp_path):
             *("--results", tmp_path / "out"),
         )
         assert code == 0
-    assert len(list((tmp_path / "out").glob("*.json"))) == 2
+    assert len(list((tmp_path / "out").glob("[!.]*.json"))) == 2
     line = refused("score", "object_onehot", "--benchmark", f"{planted_file}#IT-pls", "--shared-lambda")
     assert "pls has no lambda" in line
 
@@ -327,7 +327,7 @@ def test_diagnostics_and_parameters_of_the_mapping(run, refused, planted_file, t
     benchmark = ("--benchmark", f"{planted_file}#IT-pls", "--results", tmp_path / "out")
     code, _, _ = run("score", "object_onehot", *benchmark, "--set", "n_components=3", "--diagnostics")
     assert code == 0
-    (path,) = (tmp_path / "out").glob("*.json")
+    (path,) = (tmp_path / "out").glob("[!.]*.json")
     assert json.loads(path.read_text())["mapping"]["params"]["n_components"] == 3
     assert path.with_name(f"{path.stem}.diagnostics.png").is_file()
     assert "unknown parameter of pls" in refused("score", "pixels", *benchmark, "--set", "folds=3")
@@ -346,7 +346,7 @@ def test_sweep_prints_tables_and_draws(run, refused, planted_file, tmp_path):
     assert "failed: no_such_model" in err
     for name in ("layers-ridge.png", "layers-pls.txt", "sweep.nc", "sweep.csv"):
         assert (tmp_path / "out" / name).is_file()
-    assert len(list((tmp_path / "out" / "results").glob("*.json"))) == 4
+    assert len(list((tmp_path / "out" / "results").glob("[!.]*.json"))) == 4
     code, out, _ = run(*command, "--mappings", "ridge,pls", "--out", tmp_path / "out")
     assert "4 results, 4 of them taken over" in out
     assert "another sweep" in refused(*command, "--mappings", "pls", "--out", tmp_path / "out")

@@ -13,11 +13,9 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from PIL import Image
 
 from itprobe.api import plan_requests, score_requests
 from itprobe.benchmarks import PredictivityBenchmark
-from itprobe.data import save_recording
 from itprobe.errors import InputError
 from itprobe.leaderboard import load_held_out, load_result
 from itprobe.metrics import paired_difference
@@ -27,20 +25,6 @@ from itprobe.sweeping import Settings, carry_out, read_models, sweep
 
 OPTIONS = {"mean": (0, 0, 0), "std": (1, 1, 1), "size": 32}
 FOUR = ["first", "second", "third", "fourth"]
-NET = """
-import torch
-class Net(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = torch.nn.Conv2d(3, 6, 3, stride=4)
-        self.second = torch.nn.Conv2d(6, 6, 3)
-        self.third = torch.nn.Conv2d(6, 6, 3)
-        self.fourth = torch.nn.AdaptiveAvgPool2d(1)
-    def forward(self, x):
-        return self.fourth(self.third(torch.relu(self.second(torch.relu(self.first(x)))))).flatten(1)
-def make():
-    return Net(), {"mean": (0, 0, 0), "std": (1, 1, 1), "size": 32}
-"""
 
 
 class Counting(torch.nn.Module):
@@ -62,27 +46,6 @@ class Counting(torch.nn.Module):
 
 
 @pytest.fixture
-def net(tmp_path):
-    path = tmp_path / "net.py"
-    path.write_text(NET)
-    return f"{path}::make"
-
-
-@pytest.fixture
-def visible_file(plant, tmp_path):
-    """A recording whose responses are linear in what the images show: means over quarters, per colour."""
-    assembly = plant.assembly(plant.trials(), tmp_path / "stimuli")
-    paths = assembly.attrs["stimulus_set"].stimulus_paths
-    images = np.array([np.asarray(Image.open(paths[key])) for key in plant.ids]) / 255
-    means = images.reshape(len(images), 2, 12, 2, 12, 3).mean(axis=(2, 4)).reshape(len(images), -1)
-    rng = np.random.default_rng(4)
-    signal = 30 * (means - 0.5) @ rng.normal(size=(12, 12))
-    trials = signal[:, None] + rng.normal(size=(len(images), 6, 12))
-    save_recording(plant.assembly(trials, tmp_path / "stimuli"), tmp_path / "visible.nc")
-    return str(tmp_path / "visible.nc")
-
-
-@pytest.fixture
 def own_store(monkeypatch, tmp_path):
     """A Gram store that no other test has filled."""
     monkeypatch.setenv("ITPROBE_HOME", str(tmp_path / "home"))
@@ -92,7 +55,7 @@ def scores_of(out: Path) -> dict[str, str]:
     """Scores and neuroids of each result file, as bytes of JSON."""
     return {
         path.name: json.dumps([content["scores"], content["per_neuroid"], content["warnings"]])
-        for path in sorted((out / "results").glob("*.json"))
+        for path in sorted((out / "results").glob("[!.]*.json"))
         for content in [json.loads(path.read_text())]
     }
 
@@ -205,7 +168,7 @@ def test_killed_and_resumed_equals_undisturbed(visible_file, net, tmp_path):
     )
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-c", code, net, visible_file, str(out)], env=os.environ)
-    while process.poll() is None and len(list((out / "results").glob("*.json"))) < 2:
+    while process.poll() is None and len(list((out / "results").glob("[!.]*.json"))) < 2:
         time.sleep(0.01)
     process.kill()
     process.wait()
@@ -227,7 +190,7 @@ def test_only_what_agrees_is_taken_over(planted_file, net, tmp_path):
     settings = Settings(layers=FOUR, mappings=["ridge", "cka"])
     first, second, third, *_ = (
         path
-        for path in (out / "results").glob("*.json")
+        for path in (out / "results").glob("[!.]*.json")
         if load_result(path).mapping.name == "ridge" and load_result(path).candidate.id.startswith(net)
     )
     (out / "results" / load_result(first).predictions.file).write_bytes(b"damaged")

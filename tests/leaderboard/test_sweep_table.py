@@ -95,6 +95,57 @@ def test_seeds_of_random_weights_are_one_block():
     assert SIMULATED_NOTE in text
 
 
+def choice(model="net", baseline=None, chosen=("block.19",) * 8 + ("block.18",) * 2, shift=0.0):
+    figures = {"nested": 0.288 + shift, "naive": 0.29 + shift, "bias": 0.002}
+    bounds = {
+        f"{name}_{side}": value + sign * 0.01
+        for name, value in figures.items()
+        for side, sign in (("low", -1), ("high", 1))
+    }
+    row = {"model": model, "baseline": baseline, "mapping": "ridge", "chosen": ";".join(chosen)}
+    return row | figures | bounds
+
+
+def joint_fit(fit, layer, depth=None, unique=np.nan):
+    figures = {"r": 0.3, "explained_variance": 0.2, "unique": unique}
+    bounds = {f"{name}_{side}": value for name, value in figures.items() for side in ("low", "high")}
+    row = {"model": "net", "baseline": None, "fit": fit, "layer": layer, "depth": depth, "n_layers": 2}
+    return row | figures | bounds | {"seconds": 2.0}
+
+
+def test_the_choice_stands_below_its_model(table):
+    selection = pd.DataFrame([choice()])
+    text = sweep_table(table, ATTRIBUTES, selection)
+    assert (
+        "ridge: layer chosen inside the training part: block.19 (8 of 10 splits), block.18 (2): "
+        "r 0.288 [0.278, 0.298]; naive best 0.290 [0.280, 0.300]; selection bias 0.002 [-0.008, 0.012]"
+    ) in text
+    again = pd.read_csv(io.StringIO(selection.to_csv(index=False)))
+    assert sweep_table(table, ATTRIBUTES, again) == text
+    assert sweep_table(table, ATTRIBUTES, selection.iloc[:0]) == sweep_table(table, ATTRIBUTES)
+
+
+def test_what_layers_explain_together_stands_below_their_model(table):
+    rows = [joint_fit("all", "a,b"), joint_fit("equal", "a,b")]
+    rows += [joint_fit("without", "a", 0, 0.05), joint_fit("without", "b", 1, -0.001)]
+    text = sweep_table(table, ATTRIBUTES, None, pd.DataFrame(rows))
+    assert "2 layers together (banded): r 0.300 [0.300, 0.300], explained variance 0.200" in text
+    assert " 0  a        0.050 [0.050, 0.050]" in text
+    assert " 1  b        -0.001 [-0.001, -0.001]" in text
+    assert "(8 s)" in text
+
+
+def test_choices_of_several_seeds_are_one_line():
+    rows = [
+        row(layer, depth, 0.2, depth == 0, depth == 0, model=f"net@random-{k}", baseline="net@random")
+        for k in range(2)
+        for depth, layer in enumerate("ab")
+    ]
+    chosen = [choice(f"net@random-{k}", "net@random", ("a", "a", "b"), 0.1 * k) for k in range(2)]
+    text = sweep_table(pd.DataFrame(rows), ATTRIBUTES, pd.DataFrame(chosen))
+    assert "(splits of all seeds): a (4), b (2): r 0.338 (0.288 .. 0.388)" in text
+
+
 def test_nothing_scored_under_a_mapping():
     rows = [row("a", 0, float("nan")), row("b", 1, float("nan"))]
     assert "ridge: no layer has a score" in sweep_table(pd.DataFrame(rows), ATTRIBUTES)

@@ -23,6 +23,10 @@ SCRIPTS = {
         ],
     ),
     "marginal.py": (["--quick", "--repeats", "1"], ["per lambda", "per 1000 neuroids", "floor"]),
+    "sweep.py": (
+        ["--quick"],
+        ["8 blocks", "bare forward pass", "asked: 1.5", "64 images through", "pls", " 0 images through"],
+    ),
     "memory.py": (
         ["--n", "3", "--layers", "layer4", "avgpool"],
         ["102400 features", "beyond the model", "anonymous"],

@@ -1,0 +1,204 @@
+"""What a sweep over a network's blocks costs beside a bare forward pass and the scoring of its layers.
+
+Run as ``python tests/performance/sweep.py`` on an idle machine. One after the other, with an empty cache:
+
+- the bare forward pass: torch alone, whole network, the same batches, images decoded beforehand; once more at the
+  end, and the shorter one counts;
+- the sweep of all blocks under ``ridge``: images decoded, features kept, Gram matrices, scores, result files;
+- the same sweep again with every score computed anew: Gram matrices are known, so this is the scoring (plain
+  ridge; choosing layers on inner folds would come on top);
+- ``pls`` in addition: a second mapping.
+
+(sweep - scoring) / bare forward pass is what features cost over the least that they can cost: it counts loading
+images, copying 16 and more layers and their Gram matrices.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
+from machine import describe_machine, restart_with_fair_settings
+
+from itprobe.benchmarks import features
+from itprobe.benchmarks.features import Extraction
+from itprobe.data import load_recording, save_recording
+from itprobe.data.simulated import make_simulated
+from itprobe.models import NetworkCandidate, load_candidate
+from itprobe.models.stream import image_batches
+from itprobe.sweeping import Settings, carry_out
+
+ASKED = 1.5
+
+
+@dataclass
+class Watch:
+    """What happened during a sweep.
+
+    Attributes
+    ----------
+    seconds : float
+    products : float
+        Seconds from kept features to Gram matrices.
+    images : int
+        That networks were run on, a dry run on two images of noise aside.
+    """
+
+    seconds: float = 0
+    products: float = 0
+    images: int = 0
+
+
+def main() -> None:
+    """Print the seconds of each part, and their ratio."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--recording", default="simulated_small")
+    parser.add_argument("--candidate", default="torchvision/resnet50@random")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="what features may take in memory (default: half of what is free)",
+    )
+    parser.add_argument("--repeats", type=int, default=1, help="of each bare forward pass; the best counts")
+    parser.add_argument(
+        "--cpu-seconds",
+        action="store_true",
+        help="of this process instead of the clock's: for a machine that others use, with OMP_NUM_THREADS=1 and "
+        "OPENBLAS_NUM_THREADS=1",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small network, few images: does the script run?"
+    )
+    options = parser.parse_args()
+    with TemporaryDirectory() as home:
+        os.environ["ITPROBE_HOME"] = home
+        if options.quick:
+            options.candidate, options.repeats = "torchvision/resnet18@random", 1
+            options.recording = few_images(Path(home))
+        compare(options, Path(home) / "sweep")
+
+
+def few_images(folder: Path) -> str:
+    """A recording of 64 simulated images and 4 sites."""
+    save_recording(make_simulated(64, 4, folder=folder / "images"), folder / "few.nc")
+    return str(folder / "few.nc")
+
+
+def compare(options: argparse.Namespace, out: Path) -> None:
+    """Time the parts one after the other."""
+    stimuli = load_recording(options.recording).attrs["stimulus_set"]
+    candidate = load_candidate(options.candidate, options.device)
+    assert isinstance(candidate, NetworkCandidate)
+    layers = candidate.layers("blocks")
+    widths = [candidate.traced[layer].shape for layer in layers]
+    n_features = sum(torch.Size(shape).numel() for shape in widths)
+    print(
+        f"{options.candidate} on {candidate.device}, {len(layers)} blocks, {n_features:,} features, "
+        f"{len(stimuli)} images of {Path(options.recording).stem}"
+    )
+    print(describe_machine(len(stimuli)))
+    extraction = Extraction(None if options.memory is None else int(options.memory * 1e9))
+    clock = process_time if options.cpu_seconds else perf_counter
+    batches: list[torch.Tensor] = []
+    decoding = seconds_of(clock, lambda: batches.extend(decoded_batches(candidate, stimuli)))
+    bare_pass(candidate, batches[:2])  # what torch does once, at the first pass, is not counted
+    before = seconds_of(clock, lambda: bare_pass(candidate, batches), options.repeats)
+
+    def timed(mappings: list[str], **settings: Any) -> Watch:
+        asked = Settings(
+            mappings=mappings, device=options.device, extraction=extraction, inner_folds=0, **settings
+        )
+        with watched(clock) as watch:
+            watch.seconds = seconds_of(
+                clock, lambda: carry_out([options.candidate], options.recording, asked, out)
+            )
+        return watch
+
+    sweep = timed(["ridge"])
+    scoring = timed(["ridge"], resume="always")
+    second = timed(["ridge", "pls"])
+    after = seconds_of(clock, lambda: bare_pass(candidate, batches), options.repeats)
+    bare, over = min(before, after), sweep.seconds - scoring.seconds
+    print(
+        f"bare forward pass: {before:.1f} s before and {after:.1f} s after the sweeps (decoding its images "
+        f"beforehand: {decoding:.1f} s)"
+    )
+    print(f"sweep, ridge: {sweep.seconds:.1f} s, {sweep.images} images through the network")
+    print(f"  of which scoring: {scoring.seconds:.1f} s, {scoring.seconds / len(layers):.2f} s a layer")
+    print(f"  of which Gram matrices: {sweep.products:.1f} s")
+    print(f"(sweep - scoring) / bare forward pass: {over / bare:.2f} (asked: {ASKED} or less)")
+    print(f"the same without the Gram matrices: {(over - sweep.products) / bare:.2f}")
+    print(f"second mapping, pls: {second.seconds:.1f} s, {second.images} images through the network")
+
+
+def seconds_of(clock: Callable[[], float], function: Callable[[], object], repeats: int = 1) -> float:
+    """Shortest of some runs."""
+    times = []
+    for _ in range(repeats):
+        start = clock()
+        function()
+        times.append(clock() - start)
+    return min(times)
+
+
+def decoded_batches(candidate: NetworkCandidate, stimuli: StimulusSet) -> list[torch.Tensor]:
+    """All images, prepared, in the candidate's own batches."""
+    decoded = image_batches(stimuli, candidate.preprocessing, candidate.batch_size, candidate.identifier)
+    return [images for _, images in decoded]
+
+
+def bare_pass(candidate: NetworkCandidate, batches: list[torch.Tensor]) -> None:
+    """Torch alone on prepared images."""
+    with torch.inference_mode():
+        for images in batches:
+            candidate.module(images.to(candidate.device)).cpu()  # waits for a GPU
+
+
+@contextmanager
+def watched(clock: Callable[[], float]) -> Iterator[Watch]:
+    """Count images, and time Gram matrices, while the context lasts."""
+    watch = Watch()
+    batches, from_chunks, from_images = (
+        NetworkCandidate._batches,
+        features.gram_from_chunks,
+        features.gram_from_images,
+    )
+
+    def counted(self: NetworkCandidate, *arguments: Any) -> Iterator[Any]:
+        for rows, values in batches(self, *arguments):
+            watch.images += rows.stop - rows.start
+            yield rows, values
+
+    def clocked(*arguments: Any) -> Any:
+        start = clock()
+        gram = from_chunks(*arguments)
+        watch.products += clock() - start
+        return gram
+
+    def clocked_again(*arguments: Any) -> Any:
+        print("a layer did not fit in memory and is computed again")
+        return from_images(*arguments)
+
+    with (
+        patch.object(NetworkCandidate, "_batches", counted),
+        patch.object(features, "gram_from_chunks", clocked),
+        patch.object(features, "gram_from_images", clocked_again),
+    ):
+        yield watch
+
+
+if __name__ == "__main__":
+    restart_with_fair_settings()
+    main()
