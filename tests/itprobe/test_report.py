@@ -102,9 +102,7 @@ def test_figures_are_those_of_the_result_files(made):
     result = files[row.candidate]
     assert row.r_mean == result.scores.pearson_r.mean
     held_out = load_held_out(result, out)
-    r = [
-        np.corrcoef(held_out.responses[0][:, j], held_out.predictions[0][:, j])[0, 1] for j in range(Q)
-    ]
+    r = [np.corrcoef(held_out.responses[0][:, j], held_out.predictions[0][:, j])[0, 1] for j in range(Q)]
     assert row.r_mean == pytest.approx(np.mean(r), abs=1e-5)
     assert len(held_out.stimulus_ids[0]) == 18
 
@@ -123,7 +121,9 @@ def test_the_reports_own_protocol_loses_what_the_aligned_one_finds(made):
 def test_several_seeds_draw_several_splits_that_are_scored_together(planted):
     recording, network = planted
     rows = ("pixels", "random-seeds")
-    settings = TableSettings(recording, backbone=network, rows=rows, seeds=(1, 2, 3), random_seeds=2, device="cpu")
+    settings = TableSettings(
+        recording, backbone=network, rows=rows, seeds=(1, 2, 3), random_seeds=2, device="cpu"
+    )
     table = make_table(settings)
     assert [result.split.n_splits for result in table.results] == [3, 3, 3]
     singles = [

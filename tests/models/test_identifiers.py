@@ -54,10 +54,13 @@ def test_parts_are_read_in_the_documented_order(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["combined+torchvision/resnet50:layer3", "readout+file.py::f:x", "convnet", "finetuned+timm/vit@random"]
+    "text",
+    ["combined+torchvision/resnet50:layer3", "readout+file.py::f:x", "convnet", "finetuned+timm/vit@random"],
 )
 def test_fitted_candidates_are_no_frozen_ones(text):
-    with pytest.raises(InputError, match=r"fitted to the responses themselves; score it on a -fitted benchmark"):
+    with pytest.raises(
+        InputError, match=r"fitted to the responses themselves; score it on a -fitted benchmark"
+    ):
         parse_candidate(text)
 
 
@@ -111,7 +114,10 @@ def test_fitted_ids(text, expected):
         ("readout", "'readout' needs a backbone; write e.g. readout\\+efficientnet_lite0"),
         ("finetuned+", "the name is empty"),
         ("finetuned+net:", "the layer after ':' is empty"),
-        ("finetuned+dual_task", "dual_task is fitted to responses itself and no backbone; write e.g. finetuned"),
+        (
+            "finetuned+dual_task",
+            "dual_task is fitted to responses itself and no backbone; write e.g. finetuned",
+        ),
         ("combined+readout+pixels", "readout\\+pixels is fitted to responses itself and no backbone"),
     ],
 )

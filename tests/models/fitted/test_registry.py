@@ -136,7 +136,9 @@ def test_names_that_mean_nothing(text, message):
 
 def test_layers_are_checked_before_anything_is_trained(backbone):
     for kind in ("combined", "readout"):
-        with pytest.raises(InputError, match=rf"names no layer; write e\.g\. {kind}\+.*:(first|second)[.01]*$"):
+        with pytest.raises(
+            InputError, match=rf"names no layer; write e\.g\. {kind}\+.*:(first|second)[.01]*$"
+        ):
             load_fitted(f"{kind}+{backbone}", "cpu")
     for kind in ("combined", "readout", "finetuned"):
         with pytest.raises(InputError, match=r"'secnd'.*did you mean second"):
