@@ -265,7 +265,7 @@ class NetworkFit(FittedCandidate):
                 self.watch,
             )
             probe = self._probe(network, inputs, responses)
-            known = Finished(network.state_dict(), task, mean, deviation, probe, trained)
+            known = Finished(network.state_dict(), task, mean, deviation * trained.scale, probe, trained)
             known = replace(known, sha256=save_finished(known, folder, described))
             remove_checkpoint(folder)
         else:

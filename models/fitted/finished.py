@@ -18,7 +18,7 @@ from itprobe.models.fitted.networks import Task
 from itprobe.models.fitted.settings import Epoch, Trained
 
 WEIGHTS, CONFIG = "weights.safetensors", "fit.json"
-FORMAT = 1
+FORMAT = 2
 _NETWORK = "network."
 PENALTIES = np.logspace(-4, 6, 31)
 """Of the probe, for standardised features; times the number of stimuli."""
@@ -63,8 +63,8 @@ class Finished:
         Its weights.
     task : Task
     mean, deviation : ndarray (q,)
-        Of the training responses: the network predicts standardised ones. A deviation of 0 marks a neuroid
-        whose responses were all the same.
+        Of the training responses, the deviation times the scale of predictions: the network predicts
+        standardised ones. A deviation of 0 marks a neuroid that answered the same throughout.
     probe : Probe or None
         From the bottleneck of networks that predict no responses themselves.
     trained : Trained

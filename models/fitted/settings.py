@@ -128,6 +128,9 @@ class Trained:
         As used; half of what was asked for where memory did not suffice.
     seconds : float
         Over all resumed parts.
+    scale : float
+        What predictions are multiplied with, see `itprobe.models.fitted.run.least_squares_scale`; 1 without
+        a validation part.
     """
 
     history: list[Epoch]
@@ -136,6 +139,7 @@ class Trained:
     n_validation: int
     batch_size: int
     seconds: float
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,7 @@ def test_a_damaged_fit_is_trained_again(spoil, shown, own_home):
     elif spoil == "no weights":
         weights.unlink()
     else:
-        config.write_text(config.read_text().replace('"format": 1', '"format": 99'))
+        config.write_text(config.read_text().replace('"format": 2', '"format": 99'))
     again = convnet()
     assert watched(again, *data) == [0, 1, 2]
     assert again.report.weights_sha256 == first.report.weights_sha256

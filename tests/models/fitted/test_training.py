@@ -117,6 +117,26 @@ def test_the_epoch_with_the_best_validation_r_is_kept_and_patience_ends_training
     assert mean_correlation(noise.responses[validation], predicted) == pytest.approx(max(r), abs=1e-6)
 
 
+def test_predictions_are_scaled_by_least_squares_on_the_validation_part() -> None:
+    part, task = planted()
+
+    class Bold(Linear):
+        def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+            responses = super().forward(inputs)["responses"]
+            return {"responses": responses if self.training else 3 * responses}
+
+    settings = replace(SETTINGS, epochs=60, validation=0.3)
+    network, trained = train(lambda: Bold(task), part, settings, 3, CPU, "test")
+    _, validation = validation_rows(120, None, 0.3, 3)
+    with torch.no_grad():
+        predicted = network(part.inputs.batch(torch.from_numpy(validation)))["responses"].numpy()
+    measured = part.targets.responses[validation].numpy()
+    expected = np.linalg.lstsq(predicted.reshape(-1, 1), measured.ravel(), rcond=None)[0][0]
+    assert trained.scale == pytest.approx(expected, rel=1e-5)
+    assert trained.scale == pytest.approx(1 / 3, abs=0.1)
+    assert run(part, task, replace(SETTINGS, epochs=2, validation=0.0))[1].scale == 1
+
+
 def test_validation_part_is_balanced_by_object() -> None:
     strata = np.repeat(np.arange(10), 30)
     kept, validation = validation_rows(300, strata, 0.1, 0)
