@@ -40,6 +40,8 @@ from itprobe.metrics.variance import is_constant
 
 INNER_FOLDS = 3
 """Each is one more fit per split, to two thirds of its training stimuli."""
+FEWEST_IN_FOLD = 5
+"""Stimuli that a layer's r within an inner fold is taken over, at least."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ def inner_splits(plan: SplitPlan, target: Target, folds: int) -> tuple[list[list
     list of str
         Why the folds are not balanced although the objects are known.
     """
+    check_inner_folds(plan, folds)
     rows = pd.Index(target.stimuli["stimulus_id"])
     inner, notes = [], []
     for split in plan.splits:
@@ -206,6 +209,16 @@ def inner_splits(plan: SplitPlan, target: Target, folds: int) -> tuple[list[list
         inner.append([Split(split.train[train], split.train[test]) for train, test in parts])
         notes.append(note)
     return inner, [f"choosing the layer: {note}" for note in dict.fromkeys(notes) if note]
+
+
+def check_inner_folds(plan: SplitPlan, folds: int) -> None:
+    """Raise `InputError` if inner folds would hold too few stimuli to correlate over."""
+    smallest = min(len(split.train) for split in plan.splits)
+    if smallest // folds < FEWEST_IN_FOLD:
+        raise InputError(
+            f"{folds} inner folds of {smallest} training stimuli are too small to choose a layer on; take at most "
+            f"{smallest // FEWEST_IN_FOLD}, or 0 to choose none"
+        )
 
 
 def can_choose(inner: Table[str, InnerScores]) -> bool:

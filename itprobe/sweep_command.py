@@ -121,6 +121,11 @@ def _caps_of(text: str | None) -> list[float]:
     return sorted(caps)
 
 
+def _named(name: str, reason: str) -> str:
+    """A reason with the model's name in front, unless it begins with it."""
+    return reason if reason.startswith(name) else f"{name}: {reason}"
+
+
 def run_sweep(options: argparse.Namespace) -> None:
     """Sweep, here or on several processes or machines."""
     from itprobe.workers import open_workers
@@ -174,4 +179,8 @@ def _sweep(options: argparse.Namespace, workers: "Workers | None") -> None:
     for name, left in outcome.skipped.items():
         print(f"skipped, not stored: {name}: {', '.join(left)}", file=sys.stderr)
     for name, reason in outcome.failures.items():
-        print(f"failed: {name}: {' '.join(reason.split())}", file=sys.stderr)
+        print(f"failed: {_named(name, ' '.join(reason.split()))}", file=sys.stderr)
+    if options.combine and outcome.combination is not None and outcome.combination.empty:
+        print(
+            "not combined: that takes 3 to 32 layers; two are compared by itprobe partition", file=sys.stderr
+        )

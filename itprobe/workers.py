@@ -127,8 +127,12 @@ class LocalWorkers:
         with self._lock:
             self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
+        idle = [self._idle.get() for _ in range(self._idle.qsize())]
+        for executor in idle:  # a process that is killed leaves semaphores behind, of which Python complains
+            executor.shutdown()
         for executor in self._executors:
-            executor.shutdown(kill_workers=True)
+            if executor not in idle:
+                executor.shutdown(kill_workers=True)
         self._threads.shutdown()
 
     def _executor(self) -> ProcessPoolExecutor:
@@ -166,7 +170,8 @@ def thread_limits(n: int) -> tuple[int, int]:
 
 
 def _load_libraries() -> None:
-    """Load whatever has threads: only then can they be counted, and limited."""
+    """Load whatever has threads (numpy and scipy bring a BLAS each): only then can they be counted, and limited."""
+    import scipy.linalg  # noqa: F401
     import torch  # noqa: F401
 
 
@@ -220,6 +225,8 @@ class ClusterWorkers:
     def __init__(self, address: str) -> None:
         try:
             from distributed import Client, KilledWorker
+            from distributed.comm import parse_host_port
+            from distributed.comm.addressing import parse_address
         except ModuleNotFoundError:
             raise InputError(
                 "--scheduler needs the package distributed: pip install 'itprobe[cluster]'; "
@@ -229,6 +236,14 @@ class ClusterWorkers:
         self.name = f"the cluster of {address}"
         if not address.strip():  # Client would start a cluster of its own
             raise InputError("--scheduler is empty; give an address, e.g. tcp://10.0.0.5:8786, or --jobs N")
+        try:
+            # Without this, a Client that could never connect is half made, and complains for ten seconds.
+            parse_host_port(parse_address(address)[1])
+        except ValueError as error:
+            raise InputError(
+                f"--scheduler {address} is no address ({_first_line(error)}); write e.g. tcp://10.0.0.5:8786, or use "
+                "processes of this machine: --jobs N"
+            ) from None
         try:
             self._client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except Exception as error:  # nobody there, no address, or bytes of another service, read as anything

@@ -109,7 +109,7 @@ def draw_mappings_by_layer(groups: Mapping[str, list[Result]], path: str | Path)
     axes.set_xlabel("layer")
     _draw_agreement(figure.add_subplot(grid[:, 1]), agreement)
     figure.suptitle(
-        f"{', '.join(_models(results))}\n{data_line(first)}",
+        f"{_title(_models(results))}\n{data_line(first)}",
         fontsize=9.5,
         x=0.01,
         ha="left",
@@ -119,6 +119,11 @@ def draw_mappings_by_layer(groups: Mapping[str, list[Result]], path: str | Path)
 
 def _short_label(result: Result) -> str:
     return "median r" if result.scores.pearson_r else "similarity"
+
+
+def _title(models: list[str]) -> str:
+    """Name one model; of several seeds of one, the first and how many there are."""
+    return models[0] if len(models) == 1 else f"{models[0]} and {len(models) - 1} more"
 
 
 def _models(results: list[Result]) -> list[str]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from itprobe.errors import InputError
@@ -127,10 +129,23 @@ def draw_layer_curve(
     if ties:
         handles.append(_ring_handle(0.9))
         labels.append("not separable from it")
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(3, len(handles)), frameon=False, fontsize=8.5
-    )
+    _draw_legend(figure, handles, labels)
     return save_figure(figure, path, caption_text(_curve_sentences(curves, first, ties), results))
+
+
+def _draw_legend(figure: Figure, handles: list[Artist], labels: list[str]) -> None:
+    """Put the legend below in as many columns as fit; where one is too wide, widen the figure."""
+    for columns in range(min(3, len(handles)), 0, -1):
+        legend = figure.legend(
+            handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5
+        )
+        width = legend.get_window_extent().width / figure.dpi
+        if width <= figure.get_figwidth() or columns == 1:
+            break
+        legend.remove()
+    rows = -(-len(handles) // columns)
+    height = figure.get_figheight() + 0.17 * max(0, rows - 2)
+    figure.set_size_inches(max(figure.get_figwidth(), width + 0.1), height)
 
 
 def _name_depths(axes: Axes, curves: Mapping[str, LayerCurve]) -> dict[str, np.ndarray]:

@@ -145,7 +145,7 @@ def _score(row: Mapping[Hashable, Any]) -> str:
     if pd.isna(row["score"]):
         return "-"
     bounds = "" if pd.isna(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    return f"{row['score']:.3f}{bounds}"
+    return f"{row['score']:z.3f}{bounds}"
 
 
 def _mark(row: Mapping[Hashable, Any]) -> str:

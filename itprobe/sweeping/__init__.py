@@ -14,7 +14,7 @@ from torch import nn
 from itprobe.benchmarks import PredictivityBenchmark
 from itprobe.benchmarks.features import Extraction
 from itprobe.benchmarks.identifiers import DEFAULT_SPLIT
-from itprobe.benchmarks.selection import INNER_FOLDS
+from itprobe.benchmarks.selection import INNER_FOLDS, check_inner_folds
 from itprobe.data import stimulus_set_sha256
 from itprobe.errors import InputError
 from itprobe.leaderboard import Result
@@ -197,6 +197,8 @@ def carry_out(
     planned = swept_models(models, settings.seeds_of_random)
     with ExitStack() as stack:
         benches = sweep_benchmarks(recording, settings)
+        if settings.inner_folds and benches[0].fitted:  # better known before a forward pass
+            check_inner_folds(benches[0].plan(settings.seed), settings.inner_folds)
         folder = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
         claim_folder(folder, planned, settings, benches[0])
         archive = Archive(folder / "results")
@@ -240,7 +242,10 @@ def _nothing_scored(progress: Progress) -> str:
     if not progress.failures:
         n_layers = sum(map(len, progress.skipped.values()))
         return f"nothing was scored: no Gram matrix of the {n_layers} layers is stored; resume only-missing"
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in progress.failures.items())
+    reasons = "; ".join(
+        reason if reason.startswith(name) else f"{name}: {reason}"
+        for name, reason in progress.failures.items()
+    )
     return f"nothing was scored: {reasons}"
 
 

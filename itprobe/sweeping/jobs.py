@@ -19,7 +19,7 @@ from itprobe.metrics.store import GramStore
 from itprobe.models import Candidate, NetworkCandidate, parse_layer
 from itprobe.progress import progress_bar
 from itprobe.provenance import provenance
-from itprobe.sweeping.archive import Archive, asked_for
+from itprobe.sweeping.archive import Archive, Identity, asked_for
 from itprobe.sweeping.fits import Job, planned_jobs
 from itprobe.sweeping.plan import Settings, SweptModel
 
@@ -172,11 +172,12 @@ def done_jobs(
     """
     candidate.check_stimuli(jobs[0].bench.target.stimulus_set)
     pending: Pending = {}
+    asked: dict[Job, Identity] = {}
     for job in jobs:
-        identity = asked_for(
+        asked[job] = asked_for(
             candidate, job.layer, job.bench, stimuli_sha256, settings.seed, settings.extraction
         )
-        path = None if settings.resume == "always" else archive.find(identity, job.inner_folds)
+        path = None if settings.resume == "always" else archive.find(asked[job], job.inner_folds)
         if path is None:
             pending.setdefault(job.layer, []).append(job)
         else:
@@ -185,8 +186,11 @@ def done_jobs(
     for job, path in _scored(candidate, pending, stimuli_sha256, settings, archive):
         yield job, path
         pending[job.layer].remove(job)
-    for left in pending.values():
-        yield from ((job, None) for job in left)
+    for job in [job for left in pending.values() for job in left]:
+        # Scores without those of inner folds are better than none, where no pass may be made.
+        path = archive.find(asked[job]) if settings.resume == "only-cache" else None
+        progress.n_taken_over += path is not None
+        yield job, path
 
 
 def _scored(

@@ -3,20 +3,22 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 from torch import nn
 
 from itprobe.benchmarks import BenchmarkId, PredictivityBenchmark, prepare_target
 from itprobe.benchmarks.features import Extraction
 from itprobe.benchmarks.identifiers import DEFAULT_SPLIT, FITTED
 from itprobe.benchmarks.selection import INNER_FOLDS
+from itprobe.benchmarks.target import default_region
 from itprobe.data import load_recording
 from itprobe.errors import InputError, unknown_name
 from itprobe.files import atomic_file, make_folder
+from itprobe.leaderboard import load_result
 from itprobe.metrics import DEFAULT_SEED, MAPPINGS, SPLITS, WHOLE_SET_MAPPINGS
 from itprobe.metrics.options import with_shared_options
 from itprobe.models import Precision, parse_candidate
@@ -192,12 +194,7 @@ def sweep_benchmarks(recording: str, settings: Settings) -> list[PredictivityBen
         If the recording or the region does not exist, or there are several regions and none is named.
     """
     assembly = load_recording(recording)
-    region = settings.region
-    if region is None:
-        regions = sorted(set(np.asarray(assembly["region"].values, dtype=str)))
-        if len(regions) > 1 and "IT" not in regions:
-            raise InputError(f"{recording} has the regions {', '.join(regions)}; name one of them")
-        region = regions[0] if len(regions) == 1 else "IT"
+    region = settings.region or default_region(assembly)
     target = prepare_target(assembly, region)
     benchmarks, mappings = [], sweep_mappings(settings)
     for name in dict.fromkeys(settings.mappings):
@@ -231,10 +228,24 @@ def claim_folder(
             f"{out} holds results of a sweep already; choose another folder, or resume: only-missing"
         )
     if held and path.exists():
-        _check_same(out, _read_manifest(path), manifest)
+        before = _read_manifest(path)
+        before["models"] = _with_results(before["models"], out / "results")
+        _check_same(out, before, manifest)
     make_folder(out / "results")
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _with_results(names: object, results: Path) -> list[str]:
+    """Of a manifest's models, those that have a result: others were misspelt, or were not reached."""
+    assert isinstance(names, list)
+    known = set()
+    for path in results.glob("[!.]*.json"):
+        with suppress(InputError):  # what is damaged is told of where results are taken over
+            one = load_result(path).candidate
+            known.add(one.id.removesuffix(f":{one.layer}") if one.layer else one.id)
+    # A module object stands there by its class, in its results with the digest of its weights behind it.
+    return [name for name in names if any(one == name or one.startswith(f"{name}-") for one in known)]
 
 
 def forget_models(out: Path, names: Collection[str]) -> None:
