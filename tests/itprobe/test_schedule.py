@@ -63,11 +63,15 @@ MAPPINGS = ["ridge", "banded", "cka"]
 @pytest.fixture(autouse=True)
 def one_thread():
     """Scores are bit-equal at equal threads; a process of two has half the cores."""
-    before = torch.get_num_threads()
+    before, environment = torch.get_num_threads(), dict(os.environ)
     torch.set_num_threads(1)
     with threadpool_limits(1, "blas"):
         yield
     torch.set_num_threads(before)
+    # A local Dask cluster leaves OMP_NUM_THREADS=1 behind, which processes of later tests would take over.
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 @pytest.fixture
@@ -365,7 +369,9 @@ def test_a_scheduler_that_does_not_answer_is_named_with_the_alternative(monkeypa
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     for wrong in (address, "nonsense://x", "no-such-host.invalid:8786"):
         # known before the recording is looked for
-        with pytest.raises(InputError, match=r"no Dask scheduler answers at .*--jobs N") as raised:
+        with pytest.raises(
+            InputError, match=r"(no Dask scheduler answers at|is no address) .*--jobs N"
+        ) as raised:
             sweep(["pixels"], "no-such-recording", out=tmp_path / "out", scheduler=wrong)
         assert wrong in str(raised.value)
         assert "\n" not in str(raised.value)
