@@ -66,8 +66,9 @@ def test_all_components_are_least_squares_and_fewer_than_asked_are_noted(n, p, q
     y = responses_from(x, q)
     fitted = PlsMapping(300).fit(x @ x.T, y)
     exact = least_squares(x, y, new)
-    # With about as many features as stimuli these predictions are hundreds of standard deviations off.
-    assert off_by(fitted.predict(new @ x.T), exact, exact) < 1e-5
+    # With about as many features as stimuli these predictions are hundreds of standard deviations off,
+    # and magnify rounding, which depends on how BLAS shares products among its threads.
+    assert off_by(fitted.predict(new @ x.T), exact, exact) < 3e-5
     assert fitted.n_components <= min(n - 2, p - 2)
     assert f"{fitted.n_components} components instead of 300" in fitted.notes[0]
     assert "features" in fitted.notes[0]
