@@ -17,9 +17,11 @@ from itprobe.benchmarks import (
     SimilarityEvaluation,
     brainscore_score,
     load_benchmark,
+    parse_benchmark,
 )
 from itprobe.benchmarks.benchmark import VERSION
 from itprobe.benchmarks.features import Extraction
+from itprobe.benchmarks.identifiers import FITTED
 from itprobe.benchmarks.spaces import space_grams, spaces_of
 from itprobe.data import stimulus_set_sha256
 from itprobe.errors import InputError
@@ -81,7 +83,8 @@ def score(
     Parameters
     ----------
     model : str or torch.nn.Module
-        A candidate id, e.g. ``efficientnet_lite0:_blocks.12``, or any network.
+        A candidate id, e.g. ``efficientnet_lite0:_blocks.12``, or any network; for a ``-fitted`` benchmark
+        e.g. ``convnet``.
     benchmark : str
         E.g. ``simulated_small.IT-ridge`` or ``path/to/recording.nc#V4-ridge.course``.
     layer : str, optional
@@ -113,6 +116,17 @@ def score(
     InputError
         If something given cannot be used, in one line.
     """
+    if parse_benchmark(benchmark).mapping == FITTED:
+        from itprobe.fitting import score_fitted  # it builds on this module
+
+        if not isinstance(model, str) or layer or mapping or preprocessing or precision != "full":
+            raise InputError(
+                f"{benchmark} is for candidates that are fitted to responses: give an id such as convnet, without "
+                "layer, mapping, preprocessing or precision"
+            )
+        (scored,) = score_fitted([model], benchmark, seed=seed, device=device, results=results)
+        scored.score.attrs["result"] = scored.result
+        return scored.score
     requests = plan_requests([model], [layer] if layer else [], device, preprocessing, precision, auto=True)
     layers = requests[0].layers
     if len(layers) > 1:

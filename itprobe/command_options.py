@@ -33,6 +33,21 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fit(parser: argparse.ArgumentParser, held: str) -> None:
+    """Options of commands that fit one candidate to a part of a recording; `held` says what ``--set`` is for."""
+    parser.add_argument(
+        "candidate", metavar="CANDIDATE", help="e.g. convnet, or combined+efficientnet_lite0:_blocks.8"
+    )
+    parser.add_argument("--recording", required=True, metavar="R", help="a name, or the path of a recording")
+    parser.add_argument("--region", help="default: the recording's only one, or IT")
+    parser.add_argument("--split", default="course", help="whose training stimuli are used (default course)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help=f"{held}; may be repeated"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    parser.add_argument("--seed", type=seed_number, default=1, help="of split and training (default 1)")
+
+
 def seed_number(text: str) -> int:
     """Parse a seed: a whole number that numpy's generators take."""
     if not text.isdigit() or int(text) >= 2**32:

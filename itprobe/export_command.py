@@ -2,7 +2,7 @@
 
 import argparse
 
-from itprobe.command_options import seed_number
+from itprobe.command_options import add_fit
 
 
 def add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -13,26 +13,10 @@ def add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Fit a candidate to the training stimuli of one split, or take that fit from the cache, and write "
         "its weights (safetensors) and all else (JSON) to a folder, which loads in Python and as a Brain-Score model.",
     )
-    parser.add_argument(
-        "candidate", metavar="CANDIDATE", help="e.g. convnet, or combined+efficientnet_lite0:_blocks.8"
-    )
-    parser.add_argument("--recording", required=True, metavar="R", help="a name, or the path of a recording")
-    parser.add_argument("--region", help="default: the recording's only one, or IT")
-    parser.add_argument(
-        "--split", default="course", help="whose training stimuli it is fitted to (default course)"
-    )
+    add_fit(parser, "a parameter of the candidate")
     parser.add_argument(
         "--index", type=int, default=1, metavar="N", help="which of the split's parts, from 1 on (default 1)"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of the candidate; may be repeated",
-    )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
-    parser.add_argument("--seed", type=seed_number, default=1, help="of split and training (default 1)")
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="a folder that does not exist yet, or is empty"
     )

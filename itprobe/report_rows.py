@@ -38,7 +38,7 @@ from itprobe.models.fitted import load_fitted
 from itprobe.provenance import provenance
 
 PREFERRED, ALWAYS_THERE = "torchvision/resnet50", "efficientnet_lite0"
-
+FROM_NOTHING = {"data-driven": "convnet", "dual-task": "dual_task", "autoencoder": "autoencoder"}
 
 ROWS = {**REPORT_ROWS, **FURTHER_ROWS}
 
@@ -183,19 +183,19 @@ class RowMaker:
             return self._over_seeds(name)
         return self._fitted(name)
 
+    def _fitted_id(self, name: str) -> str:
+        """Id of the candidate that a row stands for."""
+        if name in FROM_NOTHING:
+            return FROM_NOTHING[name]
+        backbone = self.backbone[0].identifier
+        if name == "finetuned":
+            return f"finetuned+{backbone}"
+        kind, _, which = name.partition("-")
+        return f"{kind}+{backbone}:{self.layers[which != 'layer2']}"
+
     def _fitted(self, name: str) -> TableRow:
-        identifier = self.backbone[0].identifier
-        ids = {
-            "data-driven": "convnet",
-            "dual-task": "dual_task",
-            "autoencoder": "autoencoder",
-            "combined-layer2": f"combined+{identifier}:{self.layers[0]}" if name == "combined-layer2" else "",
-            "combined-layer3": f"combined+{identifier}:{self.layers[1]}" if name == "combined-layer3" else "",
-            "finetuned": f"finetuned+{identifier}",
-            "readout": f"readout+{identifier}:{self.layers[1]}" if name == "readout" else "",
-        }
         seed, target = self.settings.seeds[0], self.bench.target
-        candidate = load_fitted(ids[name], self.settings.device, seed)
+        candidate = load_fitted(self._fitted_id(name), self.settings.device, seed)
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), monotonic()
         evaluation = evaluate_fitted(candidate, target, self.plan, self.settings.split, seed)
         origin = provenance(candidate, "float32", seed, started, monotonic() - clock)
@@ -219,9 +219,14 @@ class RowMaker:
         layer, seeds = self.layers[1], range(self.settings.random_seeds)
         rows = []
         for seed in seeds:
-            evaluation = self._evaluate(self._random(seed), layer, "ridge")
-            rows.append(measured(ROWS[name], evaluation.summary, f"{self._random(seed).identifier}:{layer}"))
+            network = self._random(seed)
+            evaluation = self._evaluate(network, layer, "ridge")
+            rows.append(measured(ROWS[name], evaluation.summary, f"{network.identifier}:{layer}"))
         r = [row.r_mean for row in rows if row.r_mean is not None]
+        if not r:
+            raise InputError(
+                f"layer {layer} of networks with random weights gives every image the same activations"
+            )
         note = f"ridge; mean over seeds {seeds[0]} to {seeds[-1]} of the weights, r from {min(r):.3f} to {max(r):.3f}"
         name_without = parse_candidate(self.backbone[0].identifier).name
         return replace(ROWS[name], candidate=f"{name_without}@random:{layer}", note=note, **_means(rows))  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from itprobe.command_options import seed_number
+from itprobe.command_options import add_fit
 
 DEFAULT_OUT = "itprobe-tuning"
 
@@ -17,27 +17,11 @@ def add_tune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "test part is not read. Run the same command again to go on, or in several processes or on several "
         "machines with one --storage to share the work.",
     )
-    parser.add_argument(
-        "candidate", metavar="CANDIDATE", help="e.g. convnet, or combined+efficientnet_lite0:_blocks.8"
-    )
-    parser.add_argument("--recording", required=True, metavar="R", help="a name, or the path of a recording")
-    parser.add_argument("--region", help="default: the recording's only one, or IT")
+    add_fit(parser, "a parameter that is held fixed")
     parser.add_argument("--trials", type=int, default=50, metavar="N", help="of the whole study (default 50)")
-    parser.add_argument(
-        "--split", default="course", help="whose first training part is used (default course)"
-    )
     parser.add_argument(
         "--storage", metavar="URL", help="of Optuna, e.g. sqlite:///study.db (default: a file in DIR)"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter held fixed; may be repeated",
-    )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
-    parser.add_argument("--seed", type=seed_number, default=1, help="of split and training (default 1)")
     parser.add_argument("--out", default=DEFAULT_OUT, metavar="DIR", help=f"default {DEFAULT_OUT}")
     parser.set_defaults(run=run_tune)
 

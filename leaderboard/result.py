@@ -1,15 +1,12 @@
-"""Result files: one JSON per candidate, benchmark and seed, validated when written and when read."""
+"""What a result file says: one per candidate, benchmark and seed, validated when written and when read."""
 
 import json
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from itprobe.errors import InputError
-from itprobe.files import atomic_file, file_name_of, sha256_file, sha256_values
-from itprobe.leaderboard.predictions import read_predictions, write_predictions
-from itprobe.metrics import MAPPINGS, WHOLE_SET_MAPPINGS, HeldOut
+from itprobe.files import file_name_of, sha256_values
+from itprobe.metrics import MAPPINGS, WHOLE_SET_MAPPINGS
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -323,80 +320,3 @@ class Result(_Strict):
         if (default and default().parameters() != self.mapping.params) or computed != ("full", "float32"):
             parts.append(sha256_values(sorted(self.mapping.params.items()), *computed)[:8])
         return file_name_of(*parts)
-
-
-def save_result(result: Result, held_out: HeldOut | None, folder: str | Path) -> tuple[Path, Result]:
-    """Write a result and its held-out predictions, if there are any; each file appears whole or not at all.
-
-    Returns
-    -------
-    Path
-        Of the JSON file.
-    Result
-        As written: with the digest of its predictions.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written.
-    """
-    folder = Path(folder)
-    if held_out is not None:
-        file = folder / f"{result.name}.predictions.nc"
-        write_predictions(held_out, file)
-        described = Predictions(
-            file=file.name, sha256=sha256_file(file), split_ids=list(range(len(held_out.stimulus_ids)))
-        )
-        result = result.model_copy(update={"predictions": described})
-    path = folder / f"{result.name}.json"
-    with atomic_file(path) as temporary:
-        temporary.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return path, result
-
-
-def load_result(path: str | Path) -> Result:
-    """Read and validate a result file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, is no result, or is of a newer schema.
-    """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"cannot read the result file {path}: {error}") from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has schema version {version!r}; this itprobe reads version {SCHEMA_VERSION}"
-        )
-    try:
-        return Result.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} is no valid result: {where}: {first['msg']}") from None
-
-
-def load_held_out(result: Result, folder: str | Path) -> HeldOut:
-    """Read the held-out predictions of a result.
-
-    Parameters
-    ----------
-    result : Result
-    folder : str or Path
-        Where its JSON file lies.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or is not the one that the result names.
-    """
-    if result.predictions is None:
-        raise InputError(f"the result of {result.candidate.id} has no predictions")
-    path = Path(folder) / result.predictions.file
-    if not path.is_file() or sha256_file(path) != result.predictions.sha256:
-        raise InputError(f"{path} is missing or differs from what its result file names; score again")
-    return read_predictions(path, result.predictions.split_ids)

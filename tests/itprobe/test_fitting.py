@@ -368,3 +368,27 @@ def test_the_lists_show_what_there_is(run):
     assert "fitted" in run("list", "mappings")[1].splitlines()
     benchmarks = run("list", "benchmarks")[1].splitlines()
     assert {f"simulated_small.IT-fitted{end}" for end in ("", ".course", ".object_out")} <= set(benchmarks)
+
+
+def test_the_python_function_fits_candidates_too(visible_file, tmp_path):
+    import itprobe
+
+    benchmark = f"{visible_file}#IT-fitted.course"
+    path = tmp_path / "mean.py"
+    path.write_text(
+        "import numpy as np\n"
+        "class Mean:\n"
+        "    def fit(self, stimuli, responses, labels):\n"
+        "        self.noise = np.random.default_rng(0).normal(size=responses.shape[1])\n"
+        "    def predict(self, stimuli):\n"
+        "        return np.arange(len(stimuli))[:, None] * self.noise\n"
+    )
+    score = itprobe.score(f"{path}::Mean", benchmark)
+    assert score.attrs["result"].candidate.track == "fitted"
+    (scored,) = score_fitted([f"{path}::Mean"], benchmark)
+    assert float(score) == float(scored.score)
+    for options in ({"layer": "first"}, {"precision": "bf16"}, {"preprocessing": {"size": 32}}):
+        with pytest.raises(InputError, match="is for candidates that are fitted to responses"):
+            itprobe.score("convnet", benchmark, **options)
+    with pytest.raises(InputError, match="is for candidates that are fitted to responses"):
+        itprobe.score(torch.nn.Flatten(), benchmark)

@@ -66,9 +66,10 @@ def test_all_components_are_least_squares_and_fewer_than_asked_are_noted(n, p, q
     y = responses_from(x, q)
     fitted = PlsMapping(300).fit(x @ x.T, y)
     exact = least_squares(x, y, new)
-    # With about as many features as stimuli these predictions are hundreds of standard deviations off,
-    # and magnify rounding, which depends on how BLAS shares products among its threads.
-    assert off_by(fitted.predict(new @ x.T), exact, exact) < 3e-5
+    # With about as many features as stimuli predictions spread over up to hundreds of standard deviations of
+    # the responses, and their rounding with them: each neuroid's error is measured by its own.
+    errors = np.abs(fitted.predict(new @ x.T) - exact).max(axis=0) / exact.std(axis=0)
+    assert errors.max() < 1e-5
     assert fitted.n_components <= min(n - 2, p - 2)
     assert f"{fitted.n_components} components instead of 300" in fitted.notes[0]
     assert "features" in fitted.notes[0]

@@ -51,9 +51,12 @@ def test_stimuli_without_a_distance_are_nan_and_the_others_untouched(dtype):
         assert np.isnan(ours[:, undefined]).all()
         kept = np.setdiff1d(np.arange(len(x)), undefined)
         expected = squareform(pdist(x[kept].astype(np.float64), distance))
-        # What float32 products round off depends on how BLAS shares them among its threads.
-        rounding = 1e-6 if dtype == np.float64 else 3e-6
-        np.testing.assert_allclose(ours[np.ix_(kept, kept)], expected, rtol=rounding, atol=rounding)
+        # Squared distances are differences of norms, whose rounding in float32 they keep; how large it is
+        # depends on the processor's BLAS kernels.
+        limits = {"rtol": 1e-6, "atol": 1e-6}
+        if distance == "sqeuclidean":
+            limits = {"rtol": 0, "atol": 1e-6 * expected.max()}
+        np.testing.assert_allclose(ours[np.ix_(kept, kept)], expected, **limits)
 
 
 @settings(max_examples=30, deadline=None)
