@@ -33,7 +33,15 @@ def draw_tuning(
     axes = figure.subplots(1, panels, squeeze=False)[0]
     trials = np.arange(1, len(values) + 1)
     axes[0].plot(trials, values, "o", color=COLOURS[0], ms=4, label="trial")
-    axes[0].plot(trials, np.maximum.accumulate(values), "-", color=COLOURS[1], lw=1.4, label="best so far")
+    axes[0].plot(
+        trials,
+        np.maximum.accumulate(values),
+        "-",
+        drawstyle="steps-post",
+        color=COLOURS[1],
+        lw=1.4,
+        label="best so far",
+    )
     axes[0].set_xlabel("finished trial")
     axes[0].set_ylabel("mean r on inner held-out stimuli")
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))

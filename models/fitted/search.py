@@ -12,10 +12,13 @@ Suggest = Callable[["optuna.Trial"], dict[str, str]]
 def _training(trial: "optuna.Trial") -> dict[str, str]:
     return {
         "lr": repr(trial.suggest_float("lr", 1e-4, 1e-2, log=True)),
-        "weight_decay": repr(trial.suggest_float("weight_decay", 1e-4, 1.0, log=True)),
         "schedule": trial.suggest_categorical("schedule", ["cosine", "onecycle"]),
         "batch_size": str(trial.suggest_categorical("batch_size", [16, 32, 64])),
     }
+
+
+def _decay(trial: "optuna.Trial") -> dict[str, str]:
+    return {"weight_decay": repr(trial.suggest_float("weight_decay", 1e-4, 1.0, log=True))}
 
 
 def _dropout(trial: "optuna.Trial") -> dict[str, str]:
@@ -25,6 +28,7 @@ def _dropout(trial: "optuna.Trial") -> dict[str, str]:
 def _images(trial: "optuna.Trial") -> dict[str, str]:
     return {
         **_training(trial),
+        **_decay(trial),
         "shift": repr(trial.suggest_float("shift", 0.0, 0.1)),
         "hidden": str(trial.suggest_categorical("hidden", [128, 256, 512])),
     }
@@ -46,10 +50,11 @@ def _autoencoder(trial: "optuna.Trial") -> dict[str, str]:
 def _combined(trial: "optuna.Trial") -> dict[str, str]:
     widths = trial.suggest_categorical("widths", ["128,64", "256,128", "512,256"])
     hidden = trial.suggest_categorical("hidden", ["256", "512", "1024,512"])
-    return {**_training(trial), **_dropout(trial), "widths": widths, "hidden": hidden}
+    return {**_training(trial), **_decay(trial), **_dropout(trial), "widths": widths, "hidden": hidden}
 
 
 def _readout(trial: "optuna.Trial") -> dict[str, str]:
+    # Its weights have penalties of their own in place of weight decay.
     return {
         **_training(trial),
         "weight_penalty": repr(trial.suggest_float("weight_penalty", 1e-4, 1.0, log=True)),
@@ -60,6 +65,7 @@ def _readout(trial: "optuna.Trial") -> dict[str, str]:
 def _finetuned(trial: "optuna.Trial") -> dict[str, str]:
     return {
         **_training(trial),
+        **_decay(trial),
         **_dropout(trial),
         "backbone_rate": repr(trial.suggest_float("backbone_rate", 0.01, 1.0, log=True)),
         "head": trial.suggest_categorical("head", ["pool", "readout"]),
