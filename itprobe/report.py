@@ -78,6 +78,10 @@ def make_table(settings: TableSettings, out: Path | None = None) -> Table:
         make_folder(out)
     maker = RowMaker(settings, out)
     heading = maker.heading  # a recording or backbone that is not there is better known before hours of work
+    target = maker.bench.target
+    settings.tuned.check(
+        str(target.recording["sha256"]), [f"{settings.split}, seed {seed}" for seed in settings.seeds]
+    )
     wanted = settings.rows or tuple(ROWS)
     rows = []
     with progress_bar(len(wanted), "table", "row") as bar:

@@ -36,6 +36,7 @@ from itprobe.metrics.store import GramStore
 from itprobe.models import Candidate, NetworkCandidate, load_candidate, parse_candidate
 from itprobe.models.fitted import load_fitted
 from itprobe.provenance import provenance
+from itprobe.tuned_parameters import NOT_TUNED, TunedParameters
 
 PREFERRED, ALWAYS_THERE = "torchvision/resnet50", "efficientnet_lite0"
 FROM_NOTHING = {"data-driven": "convnet", "dual-task": "dual_task", "autoencoder": "autoencoder"}
@@ -66,6 +67,8 @@ class TableSettings:
         Run the report's protocol with its mistakes, too.
     device : str
     extraction : Extraction
+    tuned : TunedParameters
+        Of fitted candidates; the others keep their defaults.
     """
 
     recording: str
@@ -78,6 +81,7 @@ class TableSettings:
     published: bool = False
     device: str = "auto"
     extraction: Extraction = Extraction()
+    tuned: TunedParameters = NOT_TUNED
 
     def __post_init__(self) -> None:
         """Refuse what does not exist, before anything is run."""
@@ -195,7 +199,8 @@ class RowMaker:
 
     def _fitted(self, name: str) -> TableRow:
         seed, target = self.settings.seeds[0], self.bench.target
-        candidate = load_fitted(self._fitted_id(name), self.settings.device, seed)
+        identifier, tuned = self._fitted_id(name), self.settings.tuned
+        candidate = load_fitted(identifier, self.settings.device, seed, tuned.options(identifier))
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), monotonic()
         evaluation = evaluate_fitted(candidate, target, self.plan, self.settings.split, seed)
         origin = provenance(candidate, "float32", seed, started, monotonic() - clock)
@@ -206,7 +211,7 @@ class RowMaker:
         self._keep(result, evaluation)
         trained = [fit.trained.seconds for fit in evaluation.fits or [] if fit.trained]
         seconds = float(np.mean(trained)) if trained else None
-        return measured(ROWS[name], evaluation.summary, candidate.identifier, seconds)
+        return measured(ROWS[name], evaluation.summary, candidate.identifier, seconds, tuned.note(identifier))
 
     def _mapped(self, name: str, candidate: Candidate, layer: str, mapping: str, note: str = "") -> TableRow:
         evaluation = self._evaluate(candidate, layer, mapping)

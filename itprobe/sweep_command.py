@@ -184,3 +184,8 @@ def _sweep(options: argparse.Namespace, workers: "Workers | None") -> None:
         print(
             "not combined: that takes 3 to 32 layers; two are compared by itprobe partition", file=sys.stderr
         )
+    if outcome.failures:
+        raise InputError(
+            f"{len(outcome.failures)} of the sweep's parts failed, see the lines above; the others are finished in "
+            f"{options.out}, and the same command tries only those that failed again"
+        )

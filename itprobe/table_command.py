@@ -48,6 +48,12 @@ def add_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--rows", default="", metavar="ROW,ROW", help="only these, e.g. pixels,layer3-trained,combined-layer3"
     )
     parser.add_argument(
+        "--tuned",
+        metavar="DIR",
+        help="take parameters of fitted candidates from the files that itprobe tune wrote there; candidates without "
+        "a file keep their defaults",
+    )
+    parser.add_argument(
         "--as-published",
         action="store_true",
         help="also run the report's protocol as it was: shuffled activations against unshuffled responses, the last "
@@ -64,6 +70,7 @@ def run_table(options: argparse.Namespace) -> None:
     from itprobe.files import atomic_file
     from itprobe.leaderboard.report_table import draw_table, to_csv, to_markdown, to_text
     from itprobe.report import TableSettings, make_table, mistakes_text
+    from itprobe.tuned_parameters import NOT_TUNED, read_tuned
 
     if options.precision != "full":
         raise InputError("--precision: the table is made in full precision; leave it out")
@@ -80,6 +87,7 @@ def run_table(options: argparse.Namespace) -> None:
         published=options.as_published,
         device=options.device,
         extraction=extraction_of(options),
+        tuned=read_tuned(options.tuned) if options.tuned else NOT_TUNED,
     )
     out = Path(options.out)
     made = make_table(settings, out / "results")

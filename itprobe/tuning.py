@@ -29,6 +29,7 @@ from itprobe.models.fitted.inputs import PreparedRows
 from itprobe.models.fitted.search import SPACES
 from itprobe.models.fitted.settings import Epoch
 from itprobe.models.identifiers import FittedId, parse_fitted
+from itprobe.tuned_parameters import DIGEST_LENGTH
 
 if TYPE_CHECKING:
     import optuna
@@ -125,16 +126,18 @@ def tune(
     assembly = load_recording(recording)
     target = prepare_target(assembly, region or default_region(assembly))
     inner = inner_part(target, SPLITS[_known_split(split)](target.stimuli, seed).splits[0], seed)
+    digest = str(target.recording["sha256"])[:DIGEST_LENGTH]
     about: dict[str, object] = {
         "candidate": str(parsed),
-        "recording": f"{target.recording['identifier']} {str(target.recording['sha256'])[:16]} {target.region}",
+        "recording": f"{target.recording['identifier']} {digest} {target.region}",
         "split": f"{split}, seed {seed}",
         "fixed": dict(options or {}),
         "itprobe": version("itprobe"),
     }
     where = storage or f"sqlite:///{(out / 'study.db').resolve()}"
-    with _reported(where):
-        study = _study(optuna, where, about, seed)
+    shown = _without_password(where) if storage else str(out / "study.db")
+    with _reported(shown):
+        study = _study(optuna, where, shown, about, seed)
         objective = _Objective(parsed, target, inner, device, seed, dict(options or {}), first.design.rows)
         states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
         left = trials - len(study.get_trials(deepcopy=False, states=states))
@@ -147,7 +150,9 @@ def tune(
                 show_progress_bar=False,
             )
         tuned = _tuned(optuna, study, states)
-    _write_best(tuned, about, where, out / f"{file_name_of(str(parsed))}.json", trials)
+    _write_best(
+        tuned, about, shown if storage else "study.db", out / f"{file_name_of(str(parsed))}.json", trials
+    )
     return tuned
 
 
@@ -230,27 +235,38 @@ def _optuna() -> Any:
 
 
 @contextmanager
-def _reported(where: str) -> Iterator[None]:
+def _reported(shown: str) -> Iterator[None]:
     """Turn what a storage says of locks and missing servers into one line."""
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
     try:
         yield
-    except (SQLAlchemyError, ArgumentError, ModuleNotFoundError) as error:
+    except (SQLAlchemyError, ArgumentError, ImportError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
         raise InputError(
-            f"the storage {where} cannot be used: {reason}; if another process holds it, wait or choose another one"
+            f"the storage {shown} cannot be used: {reason}; if another process holds it, wait or choose another one"
         ) from None
     except Exception as error:
         if type(error).__name__ != "StorageInternalError":
             raise
         reason = " ".join(str(error.__cause__ or error).split("\n")[0].split())
         raise InputError(
-            f"the storage {where} cannot be used: {reason}; if another process holds it, wait or choose another one"
+            f"the storage {shown} cannot be used: {reason}; if another process holds it, wait or choose another one"
         ) from None
 
 
-def _study(optuna: Any, where: str, about: dict[str, object], seed: int) -> Any:
+def _without_password(storage: str) -> str:
+    """Address of a storage as it may be shown and written down."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except ArgumentError:
+        return storage
+
+
+def _study(optuna: Any, where: str, shown: str, about: dict[str, object], seed: int) -> Any:
     """The study of this storage, made if it is not there; of something else, it is refused."""
     study = optuna.create_study(
         study_name=str(about["candidate"]),
@@ -268,7 +284,7 @@ def _study(optuna: Any, where: str, about: dict[str, object], seed: int) -> Any:
         for key in about:
             if held.get(key) != about[key]:
                 raise InputError(
-                    f"the storage {where} holds a study of {about['candidate']} for another {key}: {held.get(key)!r} "
+                    f"the storage {shown} holds a study of {about['candidate']} for another {key}: {held.get(key)!r} "
                     f"there, {about[key]!r} asked for; choose another storage"
                 )
     return study
@@ -297,7 +313,7 @@ def _tuned(optuna: Any, study: Any, states: tuple[Any, ...]) -> Tuned:
     )
 
 
-def _write_best(tuned: Tuned, about: dict[str, object], where: str, path: Path, trials: int) -> None:
+def _write_best(tuned: Tuned, about: dict[str, object], shown: str, path: Path, trials: int) -> None:
     options = " ".join(f"--set {name}={value}" for name, value in tuned.parameters.items())
     content = {
         **about,
@@ -305,7 +321,7 @@ def _write_best(tuned: Tuned, about: dict[str, object], where: str, path: Path, 
         "inner_r": tuned.value,
         "n_trials": tuned.n_trials,
         "importances": tuned.importances,
-        "storage": where,
+        "storage": shown,
         "trials_asked_for": trials,
         "score_with": f"itprobe score '{about['candidate']}' --benchmark ID {options}",
     }

@@ -341,7 +341,8 @@ def test_sweep_prints_tables_and_draws(run, refused, planted_file, tmp_path):
     (tmp_path / "zoo.txt").write_text("object_onehot  # a control\nno_such_model\n")
     command = ("sweep", "pixels", "--models", tmp_path / "zoo.txt", "--recording", planted_file)
     code, out, err = run(*command, "--mappings", "ridge,pls", "--out", tmp_path / "out")
-    assert code == 0
+    assert code == 2  # a script that scores a zoo has to learn of the model that is missing
+    assert "1 of the sweep's parts failed" in err
     assert "ridge: pixels is the only layer with a score" in out
     assert "failed: no_such_model" in err
     for name in ("layers-ridge.png", "layers-pls.txt", "sweep.nc", "sweep.csv"):

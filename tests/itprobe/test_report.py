@@ -1,5 +1,7 @@
 """The report's table on a recording whose truth is planted in a small network's layer3."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from itprobe.errors import InputError
 from itprobe.leaderboard import load_held_out, load_result
 from itprobe.models import load_candidate
 from itprobe.report import ROWS, TableSettings, make_table
+from itprobe.tuned_parameters import read_tuned
 
 NETWORK = """
 import torch
@@ -164,6 +167,36 @@ def main_quietly(arguments):
         main(arguments)
     except SystemExit as ended:
         assert ended.code in (None, 0), arguments
+
+
+def test_tuned_parameters_are_taken_and_never_from_stimuli_that_are_tested(planted, tmp_path, capsys):
+    recording, network = planted
+    short = ["--set", "epochs=2", "--set", "batch_size=32"]
+    main_quietly(
+        ["tune", "convnet", "--recording", recording, "--trials", "1", "--seed", "1", "--device", "cpu"]
+        + ["--out", str(tmp_path / "tuned"), *short]
+    )
+    found = json.loads((tmp_path / "tuned" / "convnet.json").read_text())["parameters"]
+    command = ["table", "--recording", recording, "--backbone", network, "--device", "cpu"]
+    command += ["--tuned", str(tmp_path / "tuned"), "--out", str(tmp_path / "out"), "--seed", "1"]
+    main_quietly([*command, "--rows", "data-driven,readout"])
+    frame = pd.read_csv(tmp_path / "out" / "table.csv")
+    assert frame["note"].tolist() == ["tuned in 1 trials on planted", "default parameters"]
+    results = [load_result(path) for path in (tmp_path / "out" / "results").glob("[!.]*.json")]
+    (params,) = [result.mapping.params for result in results if result.candidate.id == "convnet"]
+    for name, text in found.items():
+        assert str(params[name]) == text or float(params[name]) == pytest.approx(float(text))
+    with pytest.raises(SystemExit):
+        main([*command, "--rows", "data-driven", "--splits", "2"])
+    assert "some of them are test stimuli of course, seed 2" in capsys.readouterr().err
+
+
+def test_a_folder_without_tuned_parameters_is_refused(tmp_path):
+    with pytest.raises(InputError, match="write them with itprobe tune"):
+        read_tuned(tmp_path)
+    (tmp_path / "convnet.json").write_text('{"candidate": "convnet"}')
+    with pytest.raises(InputError, match=r"convnet\.json holds no tuned parameters"):
+        read_tuned(tmp_path)
 
 
 @pytest.mark.parametrize(

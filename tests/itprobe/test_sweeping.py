@@ -269,7 +269,8 @@ def test_a_failing_model_is_reported_and_the_others_go_on(planted_file, net, tmp
     listed.write_text(f"# a zoo\n{net}:first  # good\n\n{net}@random-1:fist\ntorchvision/resnet5\n@\n")
     assert read_models(listed) == [f"{net}:first", f"{net}@random-1:fist", "torchvision/resnet5", "@"]
     out = tmp_path / "out"
-    command("pixels", "--models", listed, "--recording", planted_file, "--out", out)
+    with pytest.raises(InputError, match="3 of the sweep's parts failed"):
+        command("pixels", "--models", listed, "--recording", planted_file, "--out", out)
     printed = capsys.readouterr()
     failed = [line for line in printed.err.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 3

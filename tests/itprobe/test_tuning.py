@@ -264,6 +264,10 @@ def test_a_locked_storage_is_one_line(visible_file, tmp_path):
     ("storage", "text"),
     [
         ("study.db", r"the storage study\.db cannot be used: .*"),
+        (
+            "postgresql://me:secret@localhost/study",
+            r"the storage postgresql://me:\*\*\*@localhost/study cannot",
+        ),
         ("sqlite:////nowhere/at/all/study.db", r"cannot be used: .*unable to open database file"),
         ("nodb://somewhere/study", r"cannot be used: .*nodb"),
     ],
