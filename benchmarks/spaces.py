@@ -12,6 +12,7 @@ from itprobe.errors import InputError
 from itprobe.metrics import Gram
 from itprobe.metrics.store import GramStore
 from itprobe.models import Candidate, NetworkCandidate
+from itprobe.models.maps import map_shape
 
 RESOLUTIONS = (4, 1)
 """Sides of the pooled maps that stand beside a layer in full."""
@@ -38,8 +39,8 @@ def spaces_of(candidate: Candidate, layer: str, mapping: str) -> list[str]:
         return names
     if len(names) > 1 or "~" in layer or not isinstance(candidate, NetworkCandidate):
         return list(dict.fromkeys(names))
-    shape = candidate.traced[layer].shape
-    is_map = len(shape) == 3 and shape[1] == shape[2]
+    shape = map_shape(candidate.traced[layer].shape)
+    is_map = shape is not None and shape[1] == shape[2]
     return [layer, *(f"{layer}~pool{side}" for side in RESOLUTIONS if is_map and shape[1] > side)]
 
 

@@ -12,6 +12,7 @@ from torch.nn.modules import dropout, padding
 
 from itprobe.errors import InputError, unknown_name
 from itprobe.models.identifiers import LayerName, parse_layer
+from itprobe.models.maps import map_shape
 
 # Their output is their input, rearranged or padded: no layer of its own.
 _PASSING_ON = (
@@ -164,8 +165,8 @@ def check_traced_layer(text: str, traced: dict[str, TracedModule], candidate: st
     Raises
     ------
     InputError
-        If there is no such layer, or ``~pool`` is asked of an output that is not channel x height x
-        width, or of a map that is smaller than the pooled one.
+        If there is no such layer, or ``~pool`` is asked of an output that is no square map, see
+        `itprobe.models.maps`, or of a map that is smaller than the pooled one.
     """
     layer = parse_layer(text)
     if layer.module not in traced:
@@ -174,12 +175,13 @@ def check_traced_layer(text: str, traced: dict[str, TracedModule], candidate: st
         return layer
     shape = traced[layer.module].shape
     described = " x ".join(map(str, shape))
-    if len(shape) != 3 or shape[1] != shape[2]:
+    found = map_shape(shape)
+    if found is None or found[1] != found[2]:
         raise InputError(
             f"layer {text!r} of {candidate} cannot be pooled: its output is {described}, "
-            f"not channel x height x width; use {layer.module!r}"
+            f"no square map and no tokens of one; use {layer.module!r}"
         )
-    if shape[1] < layer.pool:
+    if found[1] < layer.pool:
         raise InputError(
             f"layer {text!r} of {candidate} cannot be pooled to {layer.pool} x {layer.pool}: "
             f"its output is {described}; use {layer.module!r}"

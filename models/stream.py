@@ -16,6 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from itprobe.errors import InputError, unknown_name
 from itprobe.models.identifiers import LayerName, parse_layer
 from itprobe.models.layers import first_tensor
+from itprobe.models.maps import as_map
 from itprobe.models.preprocessing import Preprocessing, read_image
 from itprobe.models.user_code import user_code
 
@@ -193,7 +194,7 @@ def copy_output(layer: LayerName, output: Any) -> torch.Tensor:
     if tensor is None:
         raise InputError(f"layer {str(layer)!r} gives no tensor; choose another layer")
     if layer.pool is not None:
-        return adaptive_avg_pool2d(tensor.float(), layer.pool)
+        return adaptive_avg_pool2d(as_map(tensor).float(), layer.pool)
     return tensor.detach().to(torch.float32, copy=True)
 
 

@@ -32,6 +32,7 @@ from itprobe.models.fitted.readout import (
     check_readout,
 )
 from itprobe.models.layers import first_tensor, trace
+from itprobe.models.maps import as_map
 from itprobe.models.user_code import user_code
 
 Head = Literal["pool", "readout"]
@@ -287,7 +288,7 @@ def _drop_unused(parent: nn.Module, ran: set[nn.Module], used: set[int]) -> None
 def _as_map(output: Tensor, layer: str) -> Tensor:
     """Output of a layer as (b, channels, height, width)."""
     if output.ndim == 4:
-        return output
+        return as_map(output)
     if output.ndim == 3:
         return output.transpose(1, 2).unsqueeze(3)
     if output.ndim == 2:

@@ -13,6 +13,7 @@ from itprobe.errors import InputError
 from itprobe.files import sha256_file
 from itprobe.models.candidate import NetworkCandidate
 from itprobe.models.identifiers import parse_layer
+from itprobe.models.maps import as_map, map_shape
 from itprobe.models.preprocessing import Preprocessing
 from itprobe.models.stream import image_batches, image_paths
 
@@ -100,17 +101,20 @@ def prepared_images(backbone: NetworkCandidate) -> PreparedRows:
 
 
 def layer_outputs(backbone: NetworkCandidate, layer: str) -> PreparedRows:
-    """Output of a frozen layer for each image, (n, channels, height, width).
+    """Output of a frozen layer for each image, (n, channels, height, width) where it is a map.
 
     Kept in half precision where the layer is wide: features of networks with normalised activations lie far
     below its largest number, and one beyond it is refused.
     """
 
     def prepare(stimuli: "StimulusSet") -> Iterator[tuple[slice, Tensor]]:
-        shape = layer_shape(backbone, layer)
+        parsed, shape = parse_layer(layer), layer_shape(backbone, layer)
+        given = shape if parsed.pool else backbone.traced[parsed.module].shape
         wide = 4 * int(np.prod(shape)) > WIDE
         for rows, features in backbone.stream(stimuli, [layer]):
-            values = torch.from_numpy(features[layer]).reshape(-1, *shape)
+            values = torch.from_numpy(features[layer]).reshape(-1, *given)
+            if not parsed.pool and map_shape(given) is not None:
+                values = as_map(values)
             kept = values.half() if wide else values.clone()
             if not torch.isfinite(kept).all():
                 raise InputError(
@@ -123,10 +127,13 @@ def layer_outputs(backbone: NetworkCandidate, layer: str) -> PreparedRows:
 
 
 def layer_shape(backbone: NetworkCandidate, layer: str) -> tuple[int, ...]:
-    """Shape of a layer's output for one image, after pooling; ``~poolSIDE`` makes a map of SIDE x SIDE."""
+    """Shape of `layer_outputs` for one image; ``~poolSIDE`` makes a map of SIDE x SIDE."""
     parsed = parse_layer(layer)
-    shape = tuple(backbone.traced[parsed.module].shape)
-    return shape if parsed.pool is None else (shape[0], parsed.pool, parsed.pool)
+    shape = backbone.traced[parsed.module].shape
+    found = map_shape(shape)
+    if found is None or parsed.pool is None:
+        return found or shape
+    return found[0], parsed.pool, parsed.pool
 
 
 class TensorInputs:

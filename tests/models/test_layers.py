@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from itprobe.errors import InputError
 from itprobe.models import load_candidate
+from itprobe.models.maps import map_shape
 from itprobe.models.stream import recorded_forward
 
 BLOCKS = {
@@ -58,10 +60,46 @@ def test_stages_and_single_modules_can_be_named_though_they_are_not_listed():
         candidate.check_layer("avgpool~pool4")
 
 
-def test_channels_last_outputs_are_not_pooled():
-    candidate = load_candidate("torchvision/swin_t@random", device="cpu")
-    with pytest.raises(InputError, match="28 x 28 x 192, not channel x height x width"):
-        candidate.check_layer("features.2~pool4")
+@pytest.mark.parametrize(
+    ("name", "layer", "described"),
+    [
+        ("swin_t", "features.2", "28 x 28 x 192"),  # height x width x channels
+        ("vit_b_32", "encoder.layers.encoder_layer_3", "50 x 768"),  # the class token and 7 x 7 patches
+    ],
+)
+def test_maps_are_pooled_over_space_whatever_the_order_of_their_axes(name, layer, described, make_stimuli):
+    candidate = load_candidate(f"torchvision/{name}@random", device="cpu")
+    stimuli = make_stimuli(2)
+    ((_, features),) = candidate.stream(stimuli, [layer, f"{layer}~pool1", f"{layer}~pool7"], batch_size=2)
+    axes = [int(size) for size in described.split(" x ")]
+    full = features[layer].reshape(2, *axes)
+    if len(axes) == 2:
+        full = full[:, 1:].reshape(2, 7, 7, 768)
+    np.testing.assert_allclose(features[f"{layer}~pool1"], full.mean(axis=(1, 2)), atol=1e-5)
+    cells = full.reshape(2, 7, full.shape[1] // 7, 7, full.shape[2] // 7, -1).mean(axis=(2, 4))
+    pooled = features[f"{layer}~pool7"].reshape(2, -1, 7, 7)
+    np.testing.assert_allclose(pooled, cells.transpose(0, 3, 1, 2), atol=1e-5)
+    with pytest.raises(InputError, match=f"cannot be pooled to 64 x 64: its output is {described}"):
+        candidate.check_layer(f"{layer}~pool64")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((512, 7, 7), (512, 7, 7)),
+        ((7, 7, 7), (7, 7, 7)),
+        ((64, 20, 30), (64, 20, 30)),
+        ((14, 14, 384), (384, 14, 14)),
+        ((196, 192), (192, 14, 14)),
+        ((201, 1024), (1024, 14, 14)),  # a class token and four registers
+        ((77, 512), None),  # words
+        ((1, 768), None),
+        ((1000,), None),
+        ((2, 3, 4, 4), None),
+    ],
+)
+def test_shapes_that_are_maps(shape, expected):
+    assert map_shape(shape) == expected
 
 
 class Odd(nn.Module):

@@ -6,6 +6,7 @@ from torch import nn
 
 from itprobe.errors import InputError
 from itprobe.models import load_candidate
+from itprobe.models.fitted.backbones import Truncated
 from itprobe.models.fitted.networks import FinetunedSettings, Targets, Task
 
 TASK = Task((3, 32, 32), 4, 0)
@@ -208,3 +209,13 @@ def test_what_cannot_be_built_is_told_in_one_line(make, message):
         make()
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_outputs_with_channels_last_are_read_as_maps():
+    swin = load_candidate("torchvision/swin_t@random", "cpu").module
+    cut = Truncated(swin, "features.1", (3, 64, 64))
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = swin.features[:2](images).permute(0, 3, 1, 2)
+    assert cut.map_shape == (96, 16, 16)
+    torch.testing.assert_close(cut(images), expected)

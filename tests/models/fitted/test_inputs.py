@@ -118,6 +118,22 @@ def test_layer_outputs_are_those_of_a_plain_forward_pass(layer, shape, shown, ba
     torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layer", ["features.1", "features.1~pool8"])
+def test_outputs_with_channels_last_become_maps_with_channels_first(layer, shown):
+    network = load_candidate("torchvision/swin_t@random", "cpu")
+    stimuli = shown.part(range(2))
+    paths = [stimuli.stimulus_paths[key] for key in stimuli["stimulus_id"]]
+    images = torch.stack([network.preprocessing(Image.open(path).convert("RGB")) for path in paths])
+    with torch.no_grad():
+        expected = network.module.features[:2](images).permute(0, 3, 1, 2)
+    assert expected.shape == (2, 96, 56, 56)
+    if "~" in layer:
+        expected = expected.reshape(2, 96, 8, 7, 8, 7).mean((3, 5))
+    rows = layer_outputs(network, layer).of(stimuli)
+    assert layer_shape(network, layer) == tuple(rows.shape[1:]) == tuple(expected.shape[1:])
+    torch.testing.assert_close(rows.float(), expected, atol=2e-3, rtol=2e-3)
+
+
 def test_half_precision_where_a_layer_is_wide_whatever_is_asked_for_together(shown, backbone, monkeypatch):
     network = load_candidate(backbone, "cpu")
     full = layer_outputs(network, "first").of(shown.part(range(12)))
