@@ -95,9 +95,20 @@ def prepared_images(backbone: NetworkCandidate) -> PreparedRows:
     def prepare(stimuli: "StimulusSet") -> Iterator[tuple[slice, Tensor]]:
         batches = image_batches(stimuli, backbone.preprocessing, PREPARED_AT_ONCE, backbone.identifier)
         for rows, images in batches:
-            yield rows, images.half()
+            yield rows, _in_half(images, f"the preprocessing of {backbone.identifier} gives values")
 
     return PreparedRows(prepare)
+
+
+def _in_half(values: Tensor, described: str) -> Tensor:
+    """Values in half precision; beyond its largest number they are refused."""
+    kept = values.half()
+    if not torch.isfinite(kept).all():
+        raise InputError(
+            f"{described} up to {float(values.abs().max()):.3g}, more than half precision holds (65,504); choose a "
+            "narrower layer, or scale the images"
+        )
+    return kept
 
 
 def layer_outputs(backbone: NetworkCandidate, layer: str) -> PreparedRows:
@@ -115,13 +126,8 @@ def layer_outputs(backbone: NetworkCandidate, layer: str) -> PreparedRows:
             values = torch.from_numpy(features[layer]).reshape(-1, *given)
             if not parsed.pool and map_shape(given) is not None:
                 values = as_map(values)
-            kept = values.half() if wide else values.clone()
-            if not torch.isfinite(kept).all():
-                raise InputError(
-                    f"layer {layer} of {backbone.identifier} has activations up to {float(values.abs().max()):.3g}, "
-                    "more than half precision holds; choose a narrower layer"
-                )
-            yield rows, kept
+            label = f"layer {layer} of {backbone.identifier} has activations"
+            yield rows, _in_half(values, label) if wide else values.clone()
 
     return PreparedRows(prepare)
 
