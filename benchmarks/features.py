@@ -79,6 +79,7 @@ def layer_grams(
     InputError
         As `record_activations` does.
     """
+    candidate.check_stimuli(stimulus_set)  # settles where images go on a model's screen, which the keys tell
     keys = gram_keys(candidate, stimuli_sha256, layers, extraction) if store else {}
     missing = []
     for layer in dict.fromkeys(layers):

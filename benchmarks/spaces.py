@@ -39,9 +39,9 @@ def spaces_of(candidate: Candidate, layer: str, mapping: str) -> list[str]:
         return names
     if len(names) > 1 or "~" in layer or not isinstance(candidate, NetworkCandidate):
         return list(dict.fromkeys(names))
-    shape = map_shape(candidate.traced[layer].shape)
-    is_map = shape is not None and shape[1] == shape[2]
-    return [layer, *(f"{layer}~pool{side}" for side in RESOLUTIONS if is_map and shape[1] > side)]
+    found = map_shape(candidate.traced[layer].shape)
+    side_in_full = found[1] if found is not None and found[1] == found[2] else 0
+    return [layer, *(f"{layer}~pool{side}" for side in RESOLUTIONS if side_in_full > side)]
 
 
 def space_grams(

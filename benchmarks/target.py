@@ -98,7 +98,7 @@ def prepare_target(assembly: NeuroidAssembly, region: str) -> Target:
     return Target(
         region=region,
         stimuli=stimuli,
-        stimulus_set=_matching_stimuli(assembly.attrs["stimulus_set"], stimuli["stimulus_id"]),
+        stimulus_set=_matching_stimuli(assembly, stimuli["stimulus_id"]),
         responses=responses[:, kept],
         neuroids=neuroids,
         reliability=reliability,
@@ -174,9 +174,12 @@ def _reliability(trials: NeuroidAssembly) -> tuple[Reliability | None, list[str]
     return reliability, note
 
 
-def _matching_stimuli(stimulus_set: StimulusSet, stimulus_ids: pd.Series) -> StimulusSet:
-    """Stimuli that have responses, in the order of the stimulus set."""
+def _matching_stimuli(assembly: NeuroidAssembly, stimulus_ids: pd.Series) -> StimulusSet:
+    """Stimuli that have responses, in the order of the stimulus set, and how wide they were shown."""
+    stimulus_set = assembly.attrs["stimulus_set"]
     subset = stimulus_set[stimulus_set["stimulus_id"].isin(set(stimulus_ids))].reset_index(drop=True)
     subset.stimulus_paths = stimulus_set.stimulus_paths
     subset.identifier = stimulus_set.identifier
+    # Models with a screen place the images on it.
+    subset.attrs["visual_degrees"] = float(assembly.attrs["visual_degrees"])
     return subset

@@ -208,9 +208,7 @@ def _layers_of(candidate: Candidate, wanted: list[str]) -> list[str]:
         elif name == AUTO:
             names.append(name)
         else:
-            for part in name.split(","):
-                candidate.check_layer(part)
-            names.append(name)
+            names.append(",".join(candidate.resolve_layer(part) for part in name.split(",")))
     return names
 
 

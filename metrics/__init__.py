@@ -22,6 +22,7 @@ from itprobe.metrics.pcr import PcrMapping
 from itprobe.metrics.pls import PlsMapping
 from itprobe.metrics.reliability import (
     Reliability,
+    brainscore_ceiling,
     brainscore_reliability,
     ceiled_r2,
     split_half_reliability,
@@ -66,6 +67,7 @@ __all__ = [
     "SplitPlan",
     "WholeSetMapping",
     "benjamini_hochberg",
+    "brainscore_ceiling",
     "brainscore_reliability",
     "ceiled_r2",
     "explained_variance",

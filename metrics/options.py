@@ -27,6 +27,7 @@ PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "n_components": (int, "a whole number"),
     "n_draws": (int, "a whole number"),
     "per_neuroid": (_truth, "true or false"),
+    "tolerance": (float, "a number"),
     "unbiased": (_truth, "true or false"),
 }
 """How the text of each parameter is read, and what it should be."""

@@ -8,8 +8,9 @@ between features and responses that T leaves over:
     c = leading eigenvector of Y_dᵀ K Y_d,   u = Y_d c,   t = P K u / ||P K u||,   Y_d = P Y
 
 where the power iteration of scikit-learn's ``PLSRegression(scale=False)`` ends up if it is given the
-time. Nothing of the size of K or Y is deflated: Y_d = Y - T Lᵀ with loadings L = Yᵀ T is orthogonal to T,
-so Y_dᵀ P K P Y_d is the matrix above, and it follows from component to component by
+time; with a tolerance it is cut off where scikit-learn cuts it off. Nothing of the size of K or Y is
+deflated: Y_d = Y - T Lᵀ with loadings L = Yᵀ T is orthogonal to T, so Y_dᵀ P K P Y_d is the matrix above, and
+it follows from component to component by
 
     M_d+1 = M_d - l vᵀ - v lᵀ + (tᵀ K t) l lᵀ,   l = Y_dᵀ t,   v = Y_dᵀ K t.
 
@@ -39,6 +40,9 @@ ROUNDING = 1e-15
 FADED = 1e-2
 """M is computed anew when it has shrunk to this share: rounding of what it was is then too much of it."""
 
+MOST_ITERATIONS = 500
+"""After so many steps scikit-learn's power iteration ends, wherever it is."""
+
 MOST_BYTES = 5e8
 """Splits that go in step may take so much memory for their matrices M."""
 
@@ -57,6 +61,8 @@ class PlsComponents:
     n_components : int
     resolution : float
         Relative accuracy of `kernel`, see `Gram`.
+    tolerance : float, optional
+        Ends the search for a direction early, see `PlsMapping`.
 
     Attributes
     ----------
@@ -77,8 +83,10 @@ class PlsComponents:
         train: np.ndarray,
         n_components: int,
         resolution: float,
+        tolerance: float | None = None,
     ) -> None:
         n, q = responses.shape
+        self._tolerance = tolerance
         self._kernel, self._train = kernel, train
         self._responses = np.zeros((n, q))
         self._responses[train] = responses[train] - responses[train].mean(axis=0)
@@ -117,8 +125,11 @@ class PlsComponents:
 
     def direction(self) -> np.ndarray:
         """The next u (n,); the search has not ended."""
-        last = len(self._matrix) - 1
-        leading = eigh(self._matrix, subset_by_index=[last, last], check_finite=False)[1]
+        if self._tolerance is None:
+            last = len(self._matrix) - 1
+            leading = eigh(self._matrix, subset_by_index=[last, last], check_finite=False)[1]
+        else:
+            leading = _power_iteration(self._matrix, self._tolerance)
         explained = product(self.scores.T, product(self._loadings[: self.found], leading))
         self._direction = (product(self._responses, leading) - explained)[:, 0]
         return self._direction
@@ -160,6 +171,27 @@ class PlsComponents:
         return solve_triangular(product(self.scores, self.images.T), explained, check_finite=False)
 
 
+def _power_iteration(matrix: np.ndarray, tolerance: float) -> np.ndarray:
+    """Leading eigenvector (q, 1) of M (q, q), as far as scikit-learn's ``PLSRegression`` goes for it.
+
+    Its steps w = XᵀY_d c / ||XᵀY_d c||, c = Y_dᵀX w are c = M c seen from the responses, and its criterion
+    ||w - w_before||² is 2 - 2 cᵀM c_before / √(cᵀM c · c_beforeᵀM c_before). It starts at the first response.
+    """
+    weights = np.zeros((len(matrix), 1))
+    weights[np.argmax(np.diag(matrix) > 0)] = 1
+    for _ in range(MOST_ITERATIONS - 1):
+        image = matrix @ weights
+        following = image / (np.linalg.norm(image) or 1)
+        sizes = (following.T @ matrix @ following).item() * (weights.T @ image).item()
+        if sizes <= 0:  # nothing but rounding is left of the features
+            break
+        change = 2 - 2 * (following.T @ image).item() / np.sqrt(sizes)
+        weights = following
+        if change < tolerance:
+            break
+    return weights
+
+
 def find_components(searches: Sequence[PlsComponents], kernel: np.ndarray, n_components: int) -> None:
     """Find components of several training sets in step, so that they read the kernel (n, n) together."""
     for _ in range(n_components):
@@ -193,24 +225,33 @@ class PlsMapping:
     ----------
     n_components : int
         Brain-Score's metric uses 25. Clipped, with a note, to what the training stimuli allow.
+    tolerance : float, optional
+        Cuts each component's search off where scikit-learn's ``PLSRegression(tol=tolerance)`` does, at its
+        default of 1e-6 in Brain-Score's metric, for scores equal to theirs. Without, components are exact.
 
     Raises
     ------
     InputError
-        If there is not at least one component.
+        If there is not at least one component, or the tolerance is not positive.
     """
 
     n_components: int = 25
+    tolerance: float | None = None
 
     name = "pls"
 
     def __post_init__(self) -> None:
         if self.n_components < 1 or self.n_components != int(self.n_components):
             raise InputError(f"pls needs a whole number of components, at least 1, not {self.n_components}")
+        if self.tolerance is not None and not 0 < self.tolerance < np.inf:
+            raise InputError(
+                f"the tolerance of pls must be a positive number, e.g. 1e-6, not {self.tolerance}"
+            )
 
     def parameters(self) -> dict[str, object]:
         """Parameters as they stand in a result file."""
-        return {"n_components": self.n_components, "scaled": False}
+        exact: dict[str, object] = {"n_components": self.n_components, "scaled": False}
+        return exact if self.tolerance is None else exact | {"tolerance": self.tolerance}
 
     def fit(
         self,
@@ -221,7 +262,7 @@ class PlsMapping:
     ) -> "FittedPls":
         """Fit on training stimuli: kernel (n, n), responses (n, q). Nothing is chosen, so no `strata` are used."""
         everything = np.arange(len(kernel))
-        one = PlsComponents(kernel, _rotated(responses), everything, self.n_components, resolution)
+        one = self._search(kernel, self._seen_from(responses), everything, resolution)
         find_components([one], kernel, self.n_components)
         dual = one.weights.T @ one.coefficients(responses)
         intercept = (responses - kernel @ dual).mean(axis=0)
@@ -239,17 +280,24 @@ class PlsMapping:
     ) -> Iterator[Prediction]:
         """Predict the test stimuli of each split, splits in step, see `Mapping.predict_splits`."""
         (kernel,) = kernels
-        rotated = _rotated(responses)
+        rotated = self._seen_from(responses)
         n, q = rotated.shape
         in_step = max(1, int(MOST_BYTES / (8 * q * (q + n))))
         for start in range(0, len(splits), in_step):
             group = splits[start : start + in_step]
-            found = [
-                PlsComponents(kernel, rotated, split.train, self.n_components, resolution) for split in group
-            ]
+            found = [self._search(kernel, rotated, split.train, resolution) for split in group]
             find_components(found, kernel, self.n_components)
             for split, one in zip(group, found, strict=True):
                 yield self._prediction(split, one, responses)
+
+    def _search(
+        self, kernel: np.ndarray, responses: np.ndarray, train: np.ndarray, resolution: float
+    ) -> PlsComponents:
+        return PlsComponents(kernel, responses, train, self.n_components, resolution, self.tolerance)
+
+    def _seen_from(self, responses: np.ndarray) -> np.ndarray:
+        """Responses (n, q), rotated where that saves work; a search that is cut off depends on their axes."""
+        return _rotated(responses) if self.tolerance is None else responses
 
     def _prediction(self, split: SplitRows, one: PlsComponents, responses: np.ndarray) -> Prediction:
         coefficients = one.coefficients(responses)

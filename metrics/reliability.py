@@ -168,11 +168,37 @@ def brainscore_reliability(values: np.ndarray, stimuli: np.ndarray, repetitions:
     InputError
         If there are fewer than two repetition labels.
     """
+    r = _brainscore_half_correlations(values, stimuli, repetitions)
+    skipped = np.isnan(r).sum(axis=0)
+    return Reliability(np.mean(r, axis=0), np.mean(spearman_brown(r), axis=0), skipped, 10, "brain-score", 1)
+
+
+def brainscore_ceiling(values: np.ndarray, stimuli: np.ndarray, repetitions: np.ndarray) -> float:
+    """The one number that Brain-Score divides r² by: medians over neuroids, averaged over its ten halves.
+
+    Parameters
+    ----------
+    values, stimuli, repetitions
+        See `brainscore_reliability`.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two repetition labels.
+    """
+    rho = spearman_brown(_brainscore_half_correlations(values, stimuli, repetitions))
+    return float(np.nanmedian(rho, axis=1).mean())
+
+
+def _brainscore_half_correlations(
+    values: np.ndarray, stimuli: np.ndarray, repetitions: np.ndarray
+) -> np.ndarray:
+    """Correlations (10, q) between halves of the repetition labels."""
     labels = np.unique(repetitions)
     if len(labels) < 2:
         raise InputError("no ceiling: the recording has no repetitions")
     code = np.unique(stimuli, return_inverse=True)[1]
-    r, rho = [], []
+    r = []
     for first, second in ShuffleSplit(n_splits=10, train_size=0.5, random_state=1).split(labels):
         halves = [
             _nan_means(values[np.isin(repetitions, labels[half])], code[np.isin(repetitions, labels[half])])
@@ -180,9 +206,7 @@ def brainscore_reliability(values: np.ndarray, stimuli: np.ndarray, repetitions:
         ]
         shared = np.flatnonzero(np.isfinite(halves[0]).any(axis=1) & np.isfinite(halves[1]).any(axis=1))
         r.append(pearson_r(halves[0][shared], halves[1][shared]))
-        rho.append(spearman_brown(r[-1]))
-    skipped = np.isnan(r).sum(axis=0)
-    return Reliability(np.mean(r, axis=0), np.mean(rho, axis=0), skipped, 10, "brain-score", 1)
+    return np.array(r)
 
 
 def _nan_means(values: np.ndarray, code: np.ndarray) -> np.ndarray:

@@ -88,6 +88,11 @@ class Candidate(ABC):
     def check_layer(self, name: str) -> None:
         """Raise `InputError` with the nearest names if there is no layer `name`, or it cannot be pooled."""
 
+    def resolve_layer(self, name: str) -> str:
+        """A layer's own name, for one of its names; raises as `check_layer` does."""
+        self.check_layer(name)
+        return name
+
     def check_stimuli(self, stimulus_set: "StimulusSet") -> None:
         """Check, before any image is read, that the stimulus set has what this candidate needs.
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from itprobe.errors import InputError
+from itprobe.models.brainscore_zoo.registrations import PREFIX, split_layer
 
 FITTED = ("convnet", "dual_task", "autoencoder")
 FITTED_ON_BACKBONE = ("combined", "readout", "finetuned")
@@ -72,7 +73,7 @@ def parse_candidate(text: str) -> CandidateId:
 
     ``::`` (a factory in a Python file) is read first, then ``+`` (a fitted candidate on a backbone),
     then the layer after the last ``:``, then the weights after ``@``. A path before ``::`` may hold
-    any of the other signs; a path to weights must not hold ``:``.
+    any of the other signs; a path to weights must not hold ``:``; names of Brain-Score's zoo may.
 
     Raises
     ------
@@ -87,9 +88,10 @@ def parse_candidate(text: str) -> CandidateId:
     path, separator, rest = text.partition("::")
     if not separator:
         path, rest = "", text
-    head, colon, layer = rest.rpartition(":")
-    if not colon:
-        head, layer = rest, ""
+    if not separator and text.startswith(PREFIX):
+        head, colon, layer = split_layer(text)
+    else:
+        head, colon, layer = rest.rpartition(":") if ":" in rest else (rest, "", "")
     name, at, weights = head.partition("@")
     for part, sign, what in ((layer, colon, "layer after ':'"), (weights, at, "weights after '@'")):
         if sign and not part:

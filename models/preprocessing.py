@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from PIL import Image
 
 from itprobe.errors import InputError, unknown_name
 from itprobe.files import sha256_values
+
+if TYPE_CHECKING:
+    from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -92,6 +95,10 @@ class Preprocessing:
         """Tells two preprocessings apart in the keys of caches; a callable counts by its name."""
         name = getattr(self.transform, "__qualname__", repr(type(self.transform)))
         return sha256_values(self.size, self.mean, self.std, self.interpolation, name)
+
+    def for_stimuli(self, stimulus_set: "StimulusSet") -> "Preprocessing":
+        """The one for these stimuli: itself, unless it depends on how wide their images were shown."""
+        return self
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Prepare one RGB image.

@@ -7,6 +7,8 @@ from torch import nn
 
 from itprobe.errors import InputError, unknown_name
 from itprobe.models import sources
+from itprobe.models.brainscore_zoo.candidates import load_brainscore
+from itprobe.models.brainscore_zoo.registrations import plugins
 from itprobe.models.candidate import Candidate, NetworkCandidate, Track
 from itprobe.models.controls import MetadataCandidate, PixelsCandidate, latents, one_hot
 from itprobe.models.identifiers import CandidateId, parse_candidate
@@ -67,6 +69,12 @@ PREFIXES: dict[str, Source] = {
         sources.load_torchvision, "frozen", True, "default weights; also @random[-SEED], @WEIGHTS, @PATH"
     ),
     "timm": Source(sources.load_timm, "frozen", True, "timm's weights; also @random[-SEED], @PATH"),
+    "brainscore": Source(
+        load_brainscore,
+        "frozen",
+        False,
+        "of Brain-Score's zoo, with its own weights; also :IT, the layer it commits",
+    ),
 }
 FILE = Source(
     sources.load_from_file, "frozen", True, "factory() -> torch.nn.Module or (module, preprocessing)"
@@ -127,7 +135,12 @@ def list_candidates() -> list[Listing]:
     """
     listed = [Listing(name, source.track, source.note) for name, source in CANDIDATES.items()]
     listed.append(Listing("path/to/file.py::factory", FILE.track, FILE.note))
-    for prefix, names in (("torchvision", sources.torchvision_names()), ("timm", sources.timm_names())):
+    every = {
+        "torchvision": sources.torchvision_names(),
+        "timm": sources.timm_names(),
+        "brainscore": list(plugins()),
+    }
+    for prefix, names in every.items():
         source = PREFIXES[prefix]
         listed += [Listing(f"{prefix}/{name}", source.track, source.note) for name in names]
     return listed

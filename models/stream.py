@@ -117,6 +117,7 @@ def image_batches(
     """
     ids = list(stimulus_set["stimulus_id"])
     paths = image_paths(stimulus_set)
+    preprocessing = preprocessing.for_stimuli(stimulus_set)
 
     def prepared(row: int) -> torch.Tensor:
         image = read_image(paths[row], ids[row])

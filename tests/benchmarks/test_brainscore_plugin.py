@@ -56,7 +56,14 @@ benchmark = b.load_benchmark("itprobe.simulated_small.IT-ridge")
 network = b.load_model("itprobe-efficientnet_lite0")
 import itprobe
 own = itprobe.score("pixels", "simulated_small.IT-ridge")
+zoo = ("pixels", "gabor_filter_entropy_4x4")
+stock = {name: b.score(model_identifier=name, benchmark_identifier="itprobe.simulated_small.IT-ridge")
+         for name in (*zoo, "itprobe-efficientnet_lite0")}
+ours = {name: itprobe.score(f"brainscore/{name}", "simulated_small.IT-ridge", layer="IT") for name in zoo}
+ours["itprobe-efficientnet_lite0"] = itprobe.score("efficientnet_lite0:_blocks.12", "simulated_small.IT-ridge")
 print(json.dumps({
+    "stock": {name: float(score.raw) for name, score in stock.items()},
+    "ours": {name: float(score.raw) for name, score in ours.items()},
     "score": float(score), "raw": float(score.raw), "ceiling": float(score.ceiling), "own": float(own),
     "metric": type(metric).__name__, "neuroids": data.sizes["neuroid"],
     "stimuli": len(b.load_stimulus_set("itprobe.simulated_small")),
@@ -111,6 +118,8 @@ def test_wheel_in_a_clean_environment(tmp_path):
     assert -1 < found["rsa"] < 1
     assert found["score"] == pytest.approx(found["raw"] ** 2 / found["ceiling"])
     assert found["score"] == pytest.approx(found["own"], abs=1e-5)
+    assert len(found["stock"]) == 3
+    assert found["ours"] == pytest.approx(found["stock"], abs=1e-4)
     printed = run(
         *(python, "-W", "ignore", "-m", "brainscore_vision", "score"),
         *("--model_identifier=itprobe-pixels", "--benchmark_identifier=itprobe.simulated_small.IT-ridge"),

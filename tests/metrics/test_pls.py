@@ -12,6 +12,7 @@ from itprobe.errors import InputError
 from itprobe.metrics import gram_matrix
 from itprobe.metrics.brainscore_metric import CrossValidatedPredictivity
 from itprobe.metrics.estimators import GramPLS
+from itprobe.metrics.mapping import SplitRows
 from itprobe.metrics.pls import PlsMapping
 
 SHAPES = [(60, 7), (60, 40), (60, 59), (60, 60), (60, 400)]
@@ -57,6 +58,31 @@ def test_predictions_equal_converged_sklearn(n, p, k, q):
     decomposition = PLSRegression(k, scale=False)
     decomposition.algorithm = "svd"  # as PLSCanonical's; no iteration, so no tolerance
     assert off_by(ours, decomposition.fit(x, y).predict(new), y) < 1e-7
+
+
+@pytest.mark.parametrize(("n", "p"), SHAPES)
+@pytest.mark.parametrize("q", [1, 5, 90])
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-2])
+def test_a_tolerance_stops_where_sklearn_stops(n, p, q, tolerance):
+    k = min(8, p - 2)
+    x, new = awkward_features(n, p), awkward_features(20, p, seed=2)
+    y = responses_from(x, q)
+    theirs = PLSRegression(k, scale=False, tol=tolerance).fit(x, y).predict(new)
+    cut_off = PlsMapping(k, tolerance).fit(x @ x.T, y).predict(new @ x.T)
+    assert off_by(cut_off, theirs, y) < 1e-6
+    if q > 1 and k < p - 2:  # all components of the features together are the same however they are found
+        assert off_by(PlsMapping(k).fit(x @ x.T, y).predict(new @ x.T), theirs, y) > 1e-4
+    everything = np.vstack([x, new])
+    split = SplitRows(np.arange(n), n + np.arange(20))
+    responses = np.vstack([y, np.zeros((20, q))])
+    (of_split,) = PlsMapping(k, tolerance).predict_splits([everything @ everything.T], responses, [split])
+    assert off_by(of_split.predictions, theirs, y) < 1e-6
+
+
+@pytest.mark.parametrize("tolerance", [0, -1e-6, float("nan"), float("inf")])
+def test_what_is_no_tolerance(tolerance):
+    with pytest.raises(InputError, match="tolerance of pls must be a positive number"):
+        PlsMapping(tolerance=tolerance)
 
 
 @pytest.mark.parametrize(("n", "p"), SHAPES)

@@ -187,5 +187,7 @@ def test_no_stimuli_and_missing_images(shown, tmp_path):
 def test_images_that_half_precision_cannot_hold_are_refused(shown, tmp_path, own_home):
     (tmp_path / "loud.py").write_text(LOUD.replace('"std": (1, 1, 1)', '"std": (1e-7, 1e-7, 1e-7)'))
     network = load_candidate(f"{tmp_path / 'loud.py'}::make", "cpu")
-    with pytest.raises(InputError, match=r"the preprocessing of .* gives values up to .*, or scale the images"):
+    with pytest.raises(
+        InputError, match=r"the preprocessing of .* gives values up to .*, or scale the images"
+    ):
         prepared_images(network).of(shown.part(range(3)))

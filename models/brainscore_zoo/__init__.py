@@ -1,0 +1,1 @@
+"""Models of Brain-Score's zoo as candidates: ``brainscore/NAME[:LAYER]``."""
