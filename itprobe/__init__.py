@@ -22,6 +22,7 @@ except PackageNotFoundError:
 _PUBLIC = {
     "Extraction": "itprobe.benchmarks.features",
     "InputError": "itprobe.errors",
+    "brain_model": "itprobe.brain",
     "load_recording": "itprobe.data",
     "partition": "itprobe.partitioning",
     "score": "itprobe.api",
@@ -32,6 +33,7 @@ __all__ = [
     "Extraction",
     "InputError",
     "__version__",
+    "brain_model",
     "load_recording",
     "partition",
     "score",

@@ -16,7 +16,8 @@ from itprobe.models.preprocessing import Preprocessing, read_image
 from itprobe.models.registry import load_candidate
 from itprobe.models.stream import copy_output
 
-PIXEL_LAYERS = {"V1": "pixels", "V2": "pixels", "V4": "pixels", "IT": "pixels"}
+REGIONS = ("V1", "V2", "V4", "IT")
+PIXEL_LAYERS = dict.fromkeys(REGIONS, "pixels")
 LITE0_LAYERS = {"V1": "_blocks.2", "V2": "_blocks.4", "V4": "_blocks.8", "IT": "_blocks.12"}
 
 
@@ -104,13 +105,19 @@ def brain_model(
     InputError
         If the identifier has a ``/``, a layer is unknown, or the candidate looks at no image.
     """
+    return brain_model_of(load_candidate(candidate_id), region_layer_map, identifier, visual_degrees)
+
+
+def brain_model_of(
+    candidate: Candidate, region_layer_map: Mapping[str, str], identifier: str, visual_degrees: float = 8
+) -> ModelCommitment:
+    """As `brain_model`, of a candidate that is loaded."""
     if "/" in identifier:
         raise InputError(f"Brain-Score identifiers hold no '/': {identifier!r}")
-    candidate = load_candidate(candidate_id)
     for layer in region_layer_map.values():
         candidate.check_layer(layer)
     if candidate.preprocessing is None:
-        raise InputError(f"{candidate_id} looks at no image, so it cannot be a Brain-Score model")
+        raise InputError(f"{candidate.identifier} looks at no image, so it cannot be a Brain-Score model")
     wrapper: Any
     if isinstance(candidate, NetworkCandidate):
         wrapper = NetworkWrapper(

@@ -64,8 +64,12 @@ class Neighbours:
     @property
     def digest(self) -> str:
         """SHA-256 over the files of the candidate and of what it imported from there."""
-        files = {getattr(module, "__file__", None) for module in self._modules.values()}
-        return sha256_values(*sorted(sha256_file(file) for file in files if file))
+        return sha256_values(*sorted(sha256_file(file) for file in set(self.files().values())))
+
+    def files(self) -> dict[str, Path]:
+        """Files of what the candidate imported from there, by the modules' dotted names."""
+        files = {name: getattr(module, "__file__", None) for name, module in self._modules.items()}
+        return {name: Path(file) for name, file in files.items() if file}
 
     def _is_own(self, name: str) -> bool:
         return sys.modules.get(name) is self._modules[name]

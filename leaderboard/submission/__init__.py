@@ -1,0 +1,1 @@
+"""Brain-Score plugins: written from candidates, and checked as Brain-Score would check them."""
