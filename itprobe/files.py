@@ -136,9 +136,12 @@ def sha256_values(*values: object) -> str:
 def file_name_of(*identifiers: str) -> str:
     """Turn ids into one file name, without ending: ``a/b:c``, ``d`` -> ``a%2Fb%3Ac__d``.
 
-    A name longer than `LONGEST_NAME` is cut, with a digest of the whole behind it.
+    A name longer than `LONGEST_NAME` is cut, with a digest of the whole behind it. A leading dot is encoded, too:
+    hidden files are those that are still being written.
     """
     name = "__".join(quote(identifier, safe="") for identifier in identifiers)
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
     if len(name) <= LONGEST_NAME:
         return name
     return f"{name[: LONGEST_NAME - 17]}-{sha256_values(name)[:16]}"

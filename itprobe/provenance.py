@@ -15,7 +15,7 @@ from itprobe.metrics import mean_over_splits
 from itprobe.models import Candidate
 
 if TYPE_CHECKING:
-    from itprobe.models.fitted import FittedCandidate
+    from itprobe.models.fitted import FitReport, FittedCandidate
 
 
 def versions() -> dict[str, str]:
@@ -70,8 +70,13 @@ def training_info(evaluation: Evaluation | SimilarityEvaluation) -> list[Trainin
     """How each split's fit was trained; None for frozen candidates and a user's own fitted ones."""
     if isinstance(evaluation, SimilarityEvaluation) or evaluation.fits is None:
         return None
+    return training_of(evaluation.fits)
+
+
+def training_of(fits: "Sequence[FitReport]") -> list[TrainingInfo] | None:
+    """How fits were trained; None for those of a user's own candidate."""
     infos = []
-    for fit in evaluation.fits:
+    for fit in fits:
         if fit.trained is None or fit.weights_sha256 is None or fit.n_parameters is None:
             return None
         best = fit.trained.history[fit.trained.best_epoch]

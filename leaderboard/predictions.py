@@ -38,18 +38,3 @@ def _dataset(held_out: HeldOut) -> xr.Dataset:
             "animal": ("neuroid", held_out.animals.astype(str)),
         },
     )
-
-
-def read_predictions(path: Path, split_ids: list[int]) -> HeldOut:
-    """Read pairs of response and prediction, as float64."""
-    with xr.open_dataset(path) as dataset:
-        rows = [np.flatnonzero(dataset["split"].values == k) for k in split_ids]
-        ids = dataset["stimulus_id"].values.astype(str)
-        response, prediction = dataset["response"].values, dataset["prediction"].values
-        return HeldOut(
-            [ids[row] for row in rows],
-            [response[row].astype(np.float64) for row in rows],
-            [prediction[row].astype(np.float64) for row in rows],
-            dataset["neuroid_id"].values.astype(str),
-            dataset["animal"].values.astype(str),
-        )

@@ -6,11 +6,22 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from itprobe.files import file_name_of, sha256_values
+from itprobe.leaderboard.quantities import (
+    Correlation,
+    Count,
+    Digest,
+    Id,
+    Interval,
+    Positive,
+    Seed,
+    Share,
+    ShortId,
+    Time,
+)
 from itprobe.metrics import MAPPINGS, WHOLE_SET_MAPPINGS
 
-SCHEMA_VERSION: Literal[1] = 1
-
-Interval = tuple[float, float]
+SCHEMA_VERSION: Literal[2] = 2
+"""Goes up with the fields; `itprobe.leaderboard.board.migrations` brings older files along."""
 
 
 class _Strict(BaseModel):
@@ -26,9 +37,9 @@ class LayerChoice(_Strict):
 
     among: list[str]
     chosen: list[str]
-    inner_folds: int
+    inner_folds: Count
     naive_layer: str
-    naive: float
+    naive: Correlation
     naive_ci95: Interval
     bias: float
     bias_ci95: Interval
@@ -43,58 +54,58 @@ class CandidateInfo(_Strict):
     the layer is `auto`, `choice` says which it was, and the features are those of the one chosen most often.
     """
 
-    id: str
-    layer: str | None
+    id: Id
+    layer: Id | None
     track: Literal["frozen", "fitted", "control"]
     weights: Literal["trained", "random", "unknown"] | None
-    weights_sha256: str | None
-    n_features: int | None
-    effective_dimensionality: float | None
+    weights_sha256: Digest | None
+    n_features: Count | None
+    effective_dimensionality: Positive | None
     choice: LayerChoice | None = None
 
 
 class BenchmarkInfo(_Strict):
     """Which benchmark, in which version."""
 
-    id: str
-    version: int
+    id: Id
+    version: Count
 
 
 class RecordingInfo(_Strict):
     """What the responses were."""
 
-    id: str
-    sha256: str
-    region: str
-    n_stimuli: int
-    n_neuroids: int
-    repetitions_median: float
+    id: Id
+    sha256: Digest
+    region: ShortId
+    n_stimuli: Count
+    n_neuroids: Count
+    repetitions_median: Positive
     simulated: bool
-    stimulus_set_sha256: str
+    stimulus_set_sha256: Digest
     citation: str
 
 
 class MappingInfo(_Strict):
     """How features were mapped to responses, and the names of the feature spaces (more than one: banded)."""
 
-    name: str
+    name: ShortId
     params: dict[str, object]
-    spaces: list[str]
+    spaces: list[Id]
 
 
 class SplitInfo(_Strict):
     """Which stimuli trained and which tested."""
 
-    name: str
-    n_splits: int
-    seed: int
-    coord: str | None
+    name: ShortId
+    n_splits: Count
+    seed: Seed
+    coord: ShortId | None
 
 
 class Primary(_Strict):
     """The figure that candidates are ranked by; null for a layer without variance."""
 
-    name: str
+    name: ShortId
     value: float | None
     ci95: Interval | None
 
@@ -102,23 +113,23 @@ class Primary(_Strict):
 class PearsonR(_Strict):
     """Correlation between predicted and measured responses; ci95 of the median unless named otherwise."""
 
-    median: float | None
-    median_of_means: float | None
-    mean: float | None
+    median: Correlation | None
+    median_of_means: Correlation | None
+    mean: Correlation | None
     ci95: Interval | None
     ci95_neuroids: Interval | None
     ci95_stimuli: Interval | None
     ci95_mean: Interval | None
-    per_split: list[float | None]
-    by_animal: dict[str, float | None] | None
-    by_array: dict[str, float | None] | None
+    per_split: list[Correlation | None]
+    by_animal: dict[str, Correlation | None] | None
+    by_array: dict[str, Correlation | None] | None
 
 
 class ExplainedVariance(_Strict):
     """1 - Var(residual) / Var(response)."""
 
-    median: float | None
-    mean: float | None
+    median: Share | None
+    mean: Share | None
     ci95: Interval | None
     ci95_neuroids: Interval | None
     ci95_stimuli: Interval | None
@@ -128,21 +139,21 @@ class ExplainedVariance(_Strict):
 class Similarity(_Strict):
     """Score of a mapping without neuroids (RSA, CKA); null for a layer without variance."""
 
-    value: float | None
+    value: Correlation | None
     ci95: Interval | None
 
 
 class ReliabilityInfo(_Strict):
     """Reliability of the averaged responses; it caps r² and explained variance."""
 
-    median: float
-    mean: float
-    kind: str
+    median: Share
+    mean: Share
+    kind: ShortId
     ci95: Interval
-    n_halves: int
-    seed: int
-    n_below_0_3: int
-    n_undefined: int
+    n_halves: Count
+    seed: Seed
+    n_below_0_3: Count
+    n_undefined: Count
 
 
 class InterAnimal(_Strict):
@@ -151,11 +162,11 @@ class InterAnimal(_Strict):
     Noise in the source's responses makes it a lower bound. Aggregated as `PearsonR`; the same for all layers.
     """
 
-    median: float | None
-    mean: float | None
-    by_animal: dict[str, float | None]
-    mapping: str
-    n_neuroids: int
+    median: Correlation | None
+    mean: Correlation | None
+    by_animal: dict[str, Correlation | None]
+    mapping: ShortId
+    n_neuroids: Count
 
 
 class Ceiled(_Strict):
@@ -171,7 +182,7 @@ class CeiledPerNeuroid(_Strict):
 
     value: float | None
     formula: str
-    n_neuroids: int
+    n_neuroids: Count
 
 
 class Corrected(_Strict):
@@ -187,7 +198,7 @@ class Corrected(_Strict):
     mean_reliable: float | None
     ci95: Interval | None
     ci95_mean_reliable: Interval | None
-    n_undefined: int
+    n_undefined: Count
 
 
 class NoiseCorrected(_Strict):
@@ -200,7 +211,7 @@ class NoiseCorrected(_Strict):
 
     r2_er: Corrected
     feve: Corrected
-    n_reliable: int
+    n_reliable: Count
     least_reliability: float
 
 
@@ -227,23 +238,23 @@ class Neuroid(_Strict):
     mappings from several.
     """
 
-    neuroid_id: str
-    pearson_r: float | None
-    explained_variance: float | None
+    neuroid_id: ShortId
+    pearson_r: Correlation | None
+    explained_variance: Share | None
     r2_er: float | None
     feve: float | None
-    reliability: float | None
-    alpha: float | None
-    mean_predictor_splits: int
+    reliability: Share | None
+    alpha: Positive | None
+    mean_predictor_splits: Count
     shares: dict[str, float | None] | None
 
 
 class Predictions(_Strict):
     """The netCDF with held-out predictions, beside the JSON."""
 
-    file: str
-    sha256: str
-    split_ids: list[int]
+    file: ShortId
+    sha256: Digest
+    split_ids: list[Count]
 
 
 class TrainingInfo(_Strict):
@@ -253,17 +264,17 @@ class TrainingInfo(_Strict):
     loss and mean r are given. `seconds` are those of the training itself, wherever and whenever it ran.
     """
 
-    weights_sha256: str
-    n_parameters: int
-    n_train: int
-    n_validation: int
-    batch_size: int
-    epochs: int
-    best_epoch: int
+    weights_sha256: Digest
+    n_parameters: Count
+    n_train: Count
+    n_validation: Count
+    batch_size: Count
+    epochs: Count
+    best_epoch: Count
     train_loss: float
     validation_loss: float | None
-    validation_r: float | None
-    seconds: float
+    validation_r: Correlation | None
+    seconds: Positive
 
 
 class Provenance(_Strict):
@@ -282,16 +293,16 @@ class Provenance(_Strict):
     device: str
     precision: str
     features: str
-    seed: int
-    started: str
-    seconds: float
-    peak_memory_mb: float
+    seed: Seed
+    started: Time
+    seconds: Positive
+    peak_memory_mb: Positive
 
 
 class Result(_Strict):
     """One candidate layer's score on one benchmark."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     candidate: CandidateInfo
     benchmark: BenchmarkInfo
     recording: RecordingInfo

@@ -1,5 +1,6 @@
 """Result files on disk: written whole or not at all, validated when they are read."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -7,9 +8,15 @@ from pydantic import ValidationError
 
 from itprobe.errors import InputError
 from itprobe.files import atomic_file, sha256_file
-from itprobe.leaderboard.predictions import read_predictions, write_predictions
-from itprobe.leaderboard.result import SCHEMA_VERSION, Predictions, Result
+from itprobe.leaderboard.board.json_text import LARGEST_JSON, parse_json, printable, read_bytes
+from itprobe.leaderboard.board.migrations import migrate
+from itprobe.leaderboard.board.predictions_file import check_predictions, predictions_path, read_checked
+from itprobe.leaderboard.predictions import write_predictions
+from itprobe.leaderboard.result import Predictions, Result
 from itprobe.metrics import HeldOut
+
+LARGEST_OWN = 256 * 2**20
+"""Bytes of a result file that is read from a folder of one's own."""
 
 
 def save_result(result: Result, held_out: HeldOut | None, folder: str | Path) -> tuple[Path, Result]:
@@ -42,29 +49,50 @@ def save_result(result: Result, held_out: HeldOut | None, folder: str | Path) ->
 
 
 def load_result(path: str | Path) -> Result:
-    """Read and validate a result file.
+    """Read and validate a result file of this or an older schema version.
 
     Raises
     ------
     InputError
         If it cannot be read, is no result, or is of a newer schema.
     """
-    path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"cannot read the result file {path}: {error}") from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has schema version {version!r}; this itprobe reads version {SCHEMA_VERSION}"
-        )
+        return read_result(Path(path), LARGEST_OWN)[0]
+    except InputError as error:
+        raise InputError(f"cannot read the result file {path}: it {error}") from None
+
+
+def read_result(path: Path, limit: int = LARGEST_JSON) -> tuple[Result, str]:
+    """Read, migrate and validate a result file that anyone may have written.
+
+    Parameters
+    ----------
+    path : Path
+        A plain file; links are not followed.
+    limit : int
+        Its largest size in bytes.
+
+    Returns
+    -------
+    Result
+    str
+        SHA-256 of the file.
+
+    Raises
+    ------
+    InputError
+        With the reason, as the rest of a sentence about the file.
+    """
+    content = read_bytes(path, limit)
+    migrated = migrate(parse_json(content))
     try:
-        return Result.model_validate(content)
+        # From JSON, so that no type is taken for another one: neither "1" nor true for 1.
+        result = Result.model_validate_json(json.dumps(migrated), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} is no valid result: {where}: {first['msg']}") from None
+        raise InputError(f"is no valid result: {printable(where)}: {first['msg']}") from None
+    return result, hashlib.sha256(content).hexdigest()
 
 
 def load_held_out(result: Result, folder: str | Path) -> HeldOut:
@@ -84,6 +112,10 @@ def load_held_out(result: Result, folder: str | Path) -> HeldOut:
     if result.predictions is None:
         raise InputError(f"the result of {result.candidate.id} has no predictions")
     path = Path(folder) / result.predictions.file
-    if not path.is_file() or sha256_file(path) != result.predictions.sha256:
-        raise InputError(f"{path} is missing or differs from what its result file names; score again")
-    return read_predictions(path, result.predictions.split_ids)
+    try:
+        check_predictions(predictions_path(result, Path(folder)), result)
+    except InputError as error:
+        raise InputError(
+            f"{path} is missing or differs from what its result file names; score again: the result {error}"
+        ) from None
+    return read_checked(path, result)

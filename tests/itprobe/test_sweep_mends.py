@@ -54,10 +54,11 @@ def test_an_address_that_is_none_is_refused_at_once(address):
 def test_a_failure_is_named_once_and_too_few_layers_to_combine_are_told(net, visible_file, tmp_path, capsys):
     from itprobe.cli import main
 
-    main(
-        ["sweep", net, f"{net}e", "--recording", visible_file, "--layers", "first,second", "--combine"]
-        + ["--out", str(tmp_path / "out")]
-    )
+    with pytest.raises(SystemExit):
+        main(
+            ["sweep", net, f"{net}e", "--recording", visible_file, "--layers", "first,second", "--combine"]
+            + ["--out", str(tmp_path / "out")]
+        )
     errors = capsys.readouterr().err
     assert errors.count(f"{net}e") == 1
     assert "not combined: that takes 3 to 32 layers" in errors

@@ -33,7 +33,7 @@ def test_round_trip_of_result_and_predictions(scored):
 
 def test_what_a_number_can_be_traced_to(scored):
     content = json.loads(scored[0].path.read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["candidate"]["n_features"] == 224 * 224 * 3
     assert content["split"] == {"name": "brainscore", "n_splits": 10, "seed": 1, "coord": "object_name"}
     assert len(content["recording"]["sha256"]) == len(content["recording"]["stimulus_set_sha256"]) == 64
@@ -55,7 +55,7 @@ def test_damaged_files_are_refused(scored, tmp_path):
     item = scored[0]
     content = json.loads(item.path.read_text())
     for change, message in (
-        ({"schema_version": 2}, "schema version 2"),
+        ({"schema_version": 3}, "schema version 3"),
         ({"surprise": 1}, "surprise"),
         ({"split": {}}, "split.name"),
     ):

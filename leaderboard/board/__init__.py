@@ -1,0 +1,1 @@
+"""A board: a folder of result files that anyone may submit to, read, checked and graded."""
