@@ -1,4 +1,4 @@
-"""The command line: ``itprobe list | score | sweep | table | tune | export | partition | recording | cache``.
+"""The command line, ``itprobe COMMAND``: `build_parser` has the list of commands.
 
 Exit codes: 0 done; 2 bad input, with one line that says what was wrong, where, and what to do; 1 a fault
 of ours; 130 interrupted.
@@ -16,6 +16,9 @@ from itprobe import __version__
 from itprobe.command_options import add_computing, extraction_of
 from itprobe.errors import InputError
 from itprobe.export_command import add_export
+from itprobe.leaderboard_command import add_leaderboard
+from itprobe.predict_command import add_predict
+from itprobe.submit_command import add_submit, add_validate
 from itprobe.sweep_command import add_sweep
 from itprobe.table_command import add_table
 from itprobe.tune_command import add_tune
@@ -64,9 +67,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_table(commands)
     add_tune(commands)
     add_export(commands)
+    add_submit(commands)
+    add_validate(commands)
     _add_partition(commands)
     _add_recording(commands)
     _add_cache(commands)
+    add_leaderboard(commands)
+    add_predict(commands)
     return parser
 
 

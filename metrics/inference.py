@@ -100,7 +100,7 @@ def resample(
         draw is freed of the noise that it holds (of its effective number of stimuli: a stimulus drawn
         twice brings the same noise twice).
     """
-    ids, counts = _draw_stimuli(held_out, n, seed)
+    ids, counts = draw_stimuli(held_out, n, seed)
     if not stimuli:
         counts = np.ones_like(counts[:1])
     draws: dict[str, list[np.ndarray]] = {"pearson_r": [], "explained_variance": []}
@@ -116,7 +116,7 @@ def resample(
                 of_draw = (weights @ noise[k]) / weights.sum(axis=1, keepdims=True)
             draws["r2_er"].append(moments.r2_er(of_draw))
             draws["feve"].append(moments.feve(of_draw))
-    columns = _draw_neuroids(held_out.animals, n, np.random.default_rng([seed, 2]), neuroids)
+    columns = draw_neuroids(held_out.animals, n, np.random.default_rng([seed, 2]), neuroids)
     shape = (len(columns), len(held_out.stimulus_ids), len(held_out.neuroid_ids))
     return Resampled(
         neuroids=columns,
@@ -124,7 +124,7 @@ def resample(
     )
 
 
-def _draw_stimuli(held_out: HeldOut, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_stimuli(held_out: HeldOut, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """All tested stimuli (m,) and how often each is drawn (B, m)."""
     ids = np.unique(np.concatenate(held_out.stimulus_ids))
     generator = np.random.default_rng([seed, 1])
@@ -132,7 +132,7 @@ def _draw_stimuli(held_out: HeldOut, n: int, seed: int) -> tuple[np.ndarray, np.
     return ids, counts.astype(np.float64)
 
 
-def _draw_neuroids(
+def draw_neuroids(
     animals: np.ndarray, n: int, generator: np.random.Generator, resampled: bool
 ) -> np.ndarray:
     """Column numbers (B, q), drawn with replacement within each animal."""
@@ -196,10 +196,10 @@ def studentised_interval(
             f"neuroids cannot be resampled: animal {names[sizes.argmin()]} has a single one; resample the "
             "stimuli alone"
         )
-    ids, counts = _draw_stimuli(held_out, n, seed)
+    ids, counts = draw_stimuli(held_out, n, seed)
     if not stimuli:
         counts = np.ones_like(counts)
-    columns = _draw_neuroids(held_out.animals, n, np.random.default_rng([seed, 2]), neuroids)
+    columns = draw_neuroids(held_out.animals, n, np.random.default_rng([seed, 2]), neuroids)
     rows = [np.searchsorted(ids, split_ids) for split_ids in held_out.stimulus_ids]
 
     def z_and_error(weights: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
