@@ -27,6 +27,10 @@ SCRIPTS = {
         ["--quick"],
         ["8 blocks", "bare forward pass", "asked: 1.5", "64 images through", "pls", " 0 images through"],
     ),
+    "site.py": (
+        ["--recording", "quick", "--candidates", "20"],
+        ["20 candidates", "first build", "in the cache"],
+    ),
     "memory.py": (
         ["--n", "3", "--layers", "layer4", "avgpool"],
         ["102400 features", "beyond the model", "anonymous"],
