@@ -83,7 +83,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}-"))
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}-"))
+    except OSError as error:  # root may write to every folder, but not to every file system
+        raise InputError(
+            f"the folder {path.parent} cannot be written: {error.strerror}; choose another one"
+        ) from None
     try:
         yield temporary
         temporary.chmod(0o755)

@@ -133,6 +133,8 @@ def predict(
         If something given cannot be used.
     """
     out = Path(out)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder: name the file to write, e.g. {out / 'preds.nc'}")
     make_folder(out.parent)  # better known before hours of work
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), monotonic()
     task = prepare_task(recording, split, region, seed)

@@ -1,6 +1,7 @@
 """The commands ``itprobe submit`` and ``itprobe validate``."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from itprobe.command_options import seed_number
@@ -108,7 +109,7 @@ def run_submit(options: argparse.Namespace) -> None:
     print("".join(f"note: {note}\n" for note in made.notes), end="")
     if made.weights:
         print(f"weights: {made.weights}\nput that file at {options.weights_url} before you submit")
-    print(f"submission: {made.path}\ncheck it: itprobe validate {made.path}")
+    print(f"submission: {made.path}\ncheck it: itprobe validate {shlex.quote(str(made.path))}")
 
 
 def run_validate(options: argparse.Namespace) -> None:

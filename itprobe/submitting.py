@@ -121,6 +121,7 @@ def submit(
         name = default_name(recipe)
         check_name(name)
     weights = weights_to_submit(candidate, recipe, weights_url)
+    hosted = _file_to_host(weights, Path(out))
     for one in set(wanted.values()) - {AUTO}:
         candidate.check_layer(one)
     notes: list[str] = []
@@ -141,9 +142,13 @@ def submit(
     if not plugin.files["reference.bib"]:
         notes.append("without --bibtex FILE the model will stand on Brain-Score's board without a reference")
     if recipe.source_file:
-        rehearse(plugin.files, Path(parsed.name.partition("::")[0]).expanduser(), recipe.title)
+        source = Path(parsed.name.partition("::")[0]).expanduser()
+        rehearse(plugin.files, source, recipe.title, weights.content if weights and hosted else None)
     path = plugin.write(out)
-    return Submission(path, plugin, _hosted(weights, path), wanted, notes)
+    if weights and hosted:
+        with atomic_file(hosted) as temporary:
+            temporary.write_bytes(weights.content)
+    return Submission(path, plugin, hosted, wanted, notes)
 
 
 def submit_native(kind: str, out: str | Path) -> Submission:
@@ -220,11 +225,14 @@ def _shared(region_layer_map: Mapping[str, str]) -> list[str]:
     return [f"{layer} stands for all regions; --regions V1=L,V2=L,V4=L,IT=L names a layer for each"]
 
 
-def _hosted(weights: Weights | None, path: Path) -> Path | None:
-    """Write the file that will be downloaded beside the zip file."""
+def _file_to_host(weights: Weights | None, out: Path) -> Path | None:
+    """Where weights that will be downloaded are written: beside the zip file, and over no other weights."""
     if weights is None or weights.url is None:
         return None
-    file = path.with_suffix(".safetensors")
-    with atomic_file(file) as temporary:
-        temporary.write_bytes(weights.content)
+    file = out.with_suffix(".safetensors")
+    if file.exists() and not (file.is_file() and file.read_bytes() == weights.content):
+        raise InputError(
+            f"the weights to host would be written to {file}, which is there already and differs; "
+            "give --out another name"
+        )
     return file

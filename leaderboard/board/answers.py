@@ -24,6 +24,8 @@ _VARIABLES = {
 }
 _TEXTS = ("stimulus_id", "neuroid_id")
 _ABOUT = "about"
+_LARGEST = float(np.finfo(np.float32).max)
+"""A board keeps predictions as float32."""
 
 
 class PublicPart(BaseModel):
@@ -108,8 +110,8 @@ def read_answers(path: str | Path) -> Answers:
     Raises
     ------
     InputError
-        If the file is missing, too large, or no such file; if stimuli or neuroids stand in it twice, or predictions
-        are NaN or infinite.
+        If the file is missing, too large, or no such file; if stimuli or neuroids stand in it twice, predictions
+        are NaN, infinite or beyond float32, or penalties are negative.
     """
     path = Path(path)
     check_plain_file(path, LARGEST_FILE)
@@ -147,9 +149,12 @@ def _check(answers: Answers, path: Path) -> None:
         if (counts > 1).any():
             some = ", ".join(printable(str(name)) for name in names[counts > 1][:3])
             raise InputError(f"{path} predicts {int((counts > 1).sum())} {what} more than once: {some}")
-    undefined = ~np.isfinite(answers.predictions)
+    if (answers.alpha < 0).any():
+        raise InputError(f"{path}: {int((answers.alpha < 0).sum())} penalties (alpha) are below 0")
+    undefined = ~(np.abs(answers.predictions) <= _LARGEST)
     if undefined.any():
         stimulus = answers.stimulus_ids[undefined.any(axis=1)][0]
         raise InputError(
-            f"{path}: {int(undefined.sum())} predictions are NaN or infinite, first of stimulus {printable(stimulus)}"
+            f"{path}: {int(undefined.sum())} predictions are NaN, infinite or beyond float32, first of stimulus "
+            f"{printable(stimulus)}"
         )

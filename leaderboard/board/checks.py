@@ -67,6 +67,11 @@ def objections(entry: Entry, board: Board, assembly: NeuroidAssembly | None = No
     """
     result = entry.result
     found = [*repeated(entry, board), *contradictions(result), *implausible(result)]
+    if result.split.name == WITHHELD:
+        return [
+            *found,
+            "only the host scores withheld responses: `itprobe leaderboard grade` puts the result there",
+        ]
     try:
         reference = _of_recording(result, assembly) if assembly is not None else _of_board(result, board)
     except InputError as error:
@@ -86,7 +91,7 @@ def repeated(entry: Entry, board: Board) -> Iterator[str]:
     result = entry.result
     for other in board.entries:
         theirs, name = other.result, printable_name(other.path)
-        if content_of(theirs) == content_of(result):
+        if _same_run(theirs, result):
             yield f"the board has this very result: {name}"
         elif result.predictions and theirs.predictions and _same_predictions(result, theirs):
             yield f"its predictions are those of {name}, file for file"
@@ -98,6 +103,14 @@ def content_of(result: Result) -> str:
     """A result's content, wherever its predictions lie."""
     named = result.predictions and result.predictions.model_copy(update={"file": "-"})
     return result.model_copy(update={"predictions": named}).model_dump_json()
+
+
+def _same_run(one: Result, other: Result) -> bool:
+    """Equal but for the predictions' file, whose bytes hold the time at which it was written."""
+    if one.provenance != other.provenance:
+        return False  # which most entries end with
+    mine, theirs = (result.model_dump_json(exclude={"predictions"}) for result in (one, other))
+    return mine == theirs
 
 
 def _revisions(one: Result, other: Result) -> bool:
@@ -153,7 +166,7 @@ def _of_board(result: Result, board: Board) -> Reference:
     known.sort(key=lambda other: (_held_out(other)[0] is not None, other.result.split == result.split))
     best = known[-1]
     held_out, _ = _held_out(best)
-    same_splits = best.result.split == result.split and result.split.name != WITHHELD
+    same_splits = best.result.split == result.split
     return Reference(
         f"the entry {printable_name(best.path)}",
         best.result.recording,
@@ -190,19 +203,29 @@ def _response_differences(held_out: HeldOut, reference: Reference) -> Iterator[s
             yield f"its test stimuli are not those that its split and seed draw ({reference.name})"
     if reference.responses is None:
         return
+    foreign = set(held_out.neuroid_ids) != set(reference.responses.columns)
+    if foreign or _foreign_stimuli(set().union(*held_out.stimulus_ids), reference):
+        yield f"it predicts stimuli or neuroids that {reference.name} does not have"
+        return
+    compared = 0
     for ids, responses in zip(held_out.stimulus_ids, held_out.responses, strict=True):
         own = pd.DataFrame(responses, index=ids, columns=held_out.neuroid_ids)
-        foreign = reference.target is not None and not (
-            set(own.index) <= set(reference.responses.index)
-            and set(own.columns) == set(reference.responses.columns)
-        )
-        if foreign:
-            yield f"it predicts stimuli or neuroids that {reference.name} does not have"
-            return
         theirs = reference.responses.reindex(index=own.index, columns=own.columns).to_numpy()
         known = np.isfinite(theirs)
+        compared += int(known.sum())
         scale = np.abs(theirs[known]).max(initial=0)
         differing = int((np.abs(own.to_numpy() - theirs)[known] > RESPONSE_TOLERANCE * scale).sum())
         if differing:
             yield f"{differing} of the responses in its predictions are not those of {reference.name}"
             return
+    if not compared:
+        yield f"none of its responses can be compared with those of {reference.name}: give --recording"
+
+
+def _foreign_stimuli(stimulus_ids: set[str], reference: Reference) -> bool:
+    """Whether stimuli cannot be the recording's; of these another entry knows some, and how many there are."""
+    assert reference.responses is not None
+    known = set(reference.responses.index)
+    if reference.target is not None:
+        return not stimulus_ids <= known
+    return len(known | stimulus_ids) > reference.recording.n_stimuli

@@ -11,7 +11,7 @@ from pathlib import Path
 from itprobe import __version__
 from itprobe.errors import InputError
 from itprobe.files import atomic_folder
-from itprobe.leaderboard.board.reading import Board, read_board
+from itprobe.leaderboard.board.reading import PATTERN, Board, read_board
 from itprobe.leaderboard.site.downloads import comparison_data, neuroids_csv, table_csv
 from itprobe.leaderboard.site.model_views import comparable, models_of
 from itprobe.leaderboard.site.pages import Pages, neuroid_file
@@ -43,20 +43,47 @@ def build_site(results: str | Path, out: str | Path, title: str = "itprobe leade
     Raises
     ------
     InputError
-        If there is no such folder, or the other one is no site.
+        If there is no such folder or no result where some should be, or the other one is no site.
     """
     out = Path(out)
     check_destination(out)
     board = read_board(Path(results))
+    if not board.entries:
+        _check_new_board(Path(results), board, out)
     with progress_bar(len(board.entries), "comparing", "result") as bar:
         tables = make_tables(board.entries, bar.update)
     with replaced_folder(out) as folder:
         write_site(folder, title, board, tables)
     n_results = sum(len(table.rows) for table in tables)
-    lines = [f"{n_results} results in {len(tables)} tables: {out / 'index.html'}"]
+    lines = [f"{_count(n_results, 'result')} in {_count(len(tables), 'table')}: {out / 'index.html'}"]
     if board.refused:
-        lines.append(f"{len(board.refused)} files refused, with reasons: {out / 'checks.html'}")
+        lines.append(f"{_count(len(board.refused), 'file')} refused, with reasons: {out / 'checks.html'}")
     return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _check_new_board(results: Path, board: Board, out: Path) -> None:
+    """A board may be empty when it is new; else an empty site is hardly meant.
+
+    Raises
+    ------
+    InputError
+        If files were refused, there are folders among them, or a site would be replaced by an empty one.
+    """
+    if board.refused:
+        first = board.refused[0]
+        raise InputError(
+            f"no file in {results} is a valid result; of {_count(len(board.refused), 'file')} refused the first is "
+            f"{first.file}: it {first.reason}"
+        )
+    folders = sorted(path for path in results.glob("[!.]*") if path.is_dir())
+    if folders or out.exists():
+        with_results = [path for path in folders if any(path.glob(PATTERN))]
+        hint = f"; there are some in {with_results[0]}" if with_results else ""
+        raise InputError(f"there are no result files in {results}{hint}")
 
 
 def write_site(folder: Path, title: str, board: Board, tables: Sequence[Table]) -> None:

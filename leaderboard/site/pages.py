@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from itprobe import __version__
-from itprobe.leaderboard.board.reading import Board
+from itprobe.leaderboard.board.reading import Board, Entry
 from itprobe.leaderboard.figure import kind_of
 from itprobe.leaderboard.ranking import SIMULATED_NOTE
 from itprobe.leaderboard.reported import ROWS
@@ -116,7 +116,7 @@ class Pages:
                     ],
                 }
             )
-        entries = self.board.entries
+        entries = self._entries()
         return self.render(
             "index",
             here="index",
@@ -167,9 +167,14 @@ class Pages:
         """Two candidates of a table."""
         return self.render("compare", root="../", table=table, recording=table.recording)
 
+    def _entries(self) -> list[Entry]:
+        """All entries, with the flags that those on tables have got there."""
+        shown = {row.entry.path: row.entry for table in self.tables for row in table.rows}
+        return [shown.get(entry.path, entry) for entry in self.board.entries]
+
     def checks(self) -> str:
         """What was refused, flagged or superseded."""
-        entries = self.board.entries
+        entries = self._entries()
         return self.render(
             "checks",
             here="checks",

@@ -12,7 +12,7 @@ from itprobe.files import sha256_values
 from itprobe.leaderboard.board.reading import Entry
 from itprobe.leaderboard.reported import Reported, reported_beside
 from itprobe.leaderboard.result import RecordingInfo, ReliabilityInfo, Result
-from itprobe.leaderboard.site.tested import Comparison, Tested
+from itprobe.leaderboard.site.tested import MISSING, NO_SCORE, Comparison, Tested
 from itprobe.leaderboard.site.ties import Standing, standings
 from itprobe.leaderboard.site.words import page_name, plain
 from itprobe.metrics import MAPPINGS, WHOLE_SET_MAPPINGS
@@ -68,7 +68,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Results that may be compared, best first, and figures reported elsewhere."""
+    """Results on one thing, best first and those that could not be compared last, and figures reported elsewhere."""
 
     key: TableKey
     rows: list[Row]
@@ -179,13 +179,21 @@ def _table(key: TableKey, entries: list[Entry], done: Callable[[], object]) -> T
     rows = [
         Row(entry, next(places), one, "", _variant(entry.result))
         if isinstance(one, Tested)
-        else Row(entry, None, None, one, _variant(entry.result))
+        else Row(_doubted(entry, one), None, None, one, _variant(entry.result))
         for entry, one in zip(ordered, found, strict=True)
     ]
+    if tested:  # a score that nobody could check does not stand above others
+        rows.sort(key=lambda row: row.standing is None)
     table = Table(key, rows, [])
     recording = table.recording
     beside = reported_beside(recording.id, recording.region, key.track, key.mapping, key.split)
     return replace(table, reported=list(beside))
+
+
+def _doubted(entry: Entry, reason: str) -> Entry:
+    """An entry that could not be compared, with the reason among its flags unless they say it already."""
+    known = entry.result.predictions is None or reason in (NO_SCORE, MISSING)
+    return entry if known else replace(entry, flags=[*entry.flags, reason])
 
 
 def _by_score(entry: Entry) -> tuple[object, ...]:

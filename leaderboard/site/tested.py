@@ -24,6 +24,8 @@ LARGEST_DEVIATION = 1e-3
 
 UNEQUAL = "its test stimuli, neuroids or responses are not those of the other candidates"
 NO_PREDICTIONS = "it has no predictions"
+MISSING = "its predictions are missing"
+NO_SCORE = "it has no score"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Comparison:
         described = entry.result.predictions
         if described is None:
             return NO_PREDICTIONS
+        if not (entry.path.parent / described.file).is_file():  # whatever the cache of this machine remembers
+            return MISSING
         order = "own" if neuroid_ids is None else sha256_values(neuroid_ids)
         key = sha256_values(VERSION, described.sha256, *described.split_ids, self.seed, self.n, order)
         known = _read(_cache_file(key), key)
@@ -92,7 +96,7 @@ class Comparison:
             _write(_cache_file(key), key, known)
         stated = entry.result.scores.pearson_r
         if stated is None or stated.median is None or not np.isfinite(known.value):
-            return "it has no score"
+            return NO_SCORE
         if abs(stated.median - known.value) > LARGEST_DEVIATION:
             return f"its predictions give a median r of {known.value:.4f}, not the {stated.median:.4f} that it states"
         return known

@@ -23,6 +23,7 @@ State = Literal["ok", "note", "failed"]
 _TEST_FILE = re.compile(r"test.*\.py")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _IDENTIFIER = re.compile(r"[^\s/'\"\[\]\\]{1,200}")
+_BY_THE_WAY = re.compile(r"__MACOSX/|\.|([^/]+/){1,2}\.[^/]*$")  # hidden files that lie in no plugin
 _READ = (".py", ".json", ".yml", ".yaml", ".bib", ".txt")
 _METADATA_NAMES = ("metadata.yml", "metadata.yaml")
 
@@ -99,7 +100,7 @@ def find_plugins(files: Mapping[str, bytes]) -> list[SubmittedPlugin]:
     InputError
         If the folders are not those that Brain-Score looks for.
     """
-    visible = {path: content for path, content in files.items() if not path.startswith(("__MACOSX/", "."))}
+    visible = {path: content for path, content in files.items() if not _BY_THE_WAY.match(path)}
     roots = {path.split("/")[0] for path in visible}
     if len(roots) != 1 or any(path.count("/") < 3 for path in visible) or roots & set(KINDS):
         raise InputError(

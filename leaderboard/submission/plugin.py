@@ -53,7 +53,7 @@ class Plugin:
     kind : str
         ``models``, ``benchmarks``, ``metrics`` or ``data``.
     name : str
-        Of its folder, and for models of the model.
+        Of its folder; for models `folder_name` of the model's.
     files : dict of str to bytes
         Path in its folder -> content.
     """
@@ -106,11 +106,17 @@ def check_name(name: str) -> None:
         raise InputError(
             f"{name!r} is no name for a plugin; use up to 50 letters, digits, '_' and '-' (--name)"
         )
-    taken = registered_folder("models", name)
+    taken = registered_folder("models", name) or registered_folder("models", folder_name(name))
     if taken:
         raise InputError(
             f"Brain-Score has a model {name!r} already (in models/{taken}); give another with --name"
         )
+
+
+def folder_name(name: str) -> str:
+    """Folder of a model's plugin: its name as a package's that Python can import, or pytest runs no test in it."""
+    folder = name.replace("-", "_")
+    return folder if folder.isidentifier() else f"model_{folder}"
 
 
 def weights_to_submit(candidate: NetworkCandidate, recipe: Recipe, url: str | None) -> Weights | None:
@@ -163,7 +169,7 @@ def model_plugin(
     recipe : Recipe
         How it is built without itprobe.
     name : str
-        Of folder and model.
+        Of the model; its folder is `folder_name` of it.
     region_layer_map : mapping of str to str
         Every region in `REGIONS` -> layer; layers may be pooled (``NAME~pool4``).
     weights : Weights, optional
@@ -205,7 +211,7 @@ def model_plugin(
     }
     if weights and weights.url is None:
         files["weights.safetensors"] = weights.content
-    return Plugin("models", name, files)
+    return Plugin("models", folder_name(name), files)
 
 
 def itprobe_version() -> str:

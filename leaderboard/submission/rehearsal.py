@@ -13,8 +13,11 @@ MINUTES = 10
 _SCRIPT = """
 import importlib.util, os, sys
 
-model_file, plugin, forbidden = sys.argv[1:]
-elsewhere = tuple(os.path.realpath(path) + os.sep for path in (plugin, sys.prefix, sys.base_prefix))
+model_file, folder, forbidden, hosted = sys.argv[1:]
+# Packages keep what they download in caches, which may lie below the folder that the code came from.
+caches = [os.environ.get(name, "~/.cache") for name in ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME")]
+elsewhere = [folder, sys.prefix, sys.base_prefix, *map(os.path.expanduser, caches)]
+elsewhere = tuple(os.path.realpath(path) + os.sep for path in elsewhere)
 forbidden = os.path.realpath(forbidden) + os.sep
 
 
@@ -36,11 +39,13 @@ sys.addaudithook(only_what_is_submitted)
 spec = importlib.util.spec_from_file_location("model", model_file)
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
+if hosted:
+    module.hosted_weights = lambda: hosted
 module.build()
 """
 
 
-def rehearse(files: Mapping[str, bytes], source: Path, title: str) -> None:
+def rehearse(files: Mapping[str, bytes], source: Path, title: str, hosted: bytes | None = None) -> None:
     """Build the network in a process that has no itprobe and cannot read the folder it came from.
 
     Parameters
@@ -51,6 +56,8 @@ def rehearse(files: Mapping[str, bytes], source: Path, title: str) -> None:
         File with the factory.
     title : str
         Of the candidate.
+    hosted : bytes, optional
+        Weights that the plugin would download, from an address where they need not be yet.
 
     Raises
     ------
@@ -60,8 +67,12 @@ def rehearse(files: Mapping[str, bytes], source: Path, title: str) -> None:
     with tempfile.TemporaryDirectory(prefix="itprobe-rehearsal-") as folder:
         plugin = Path(folder) / "plugin"
         unpack(files, plugin)
+        downloaded = ""
+        if hosted is not None:
+            downloaded = str(Path(folder) / "hosted.safetensors")
+            Path(downloaded).write_bytes(hosted)
         command = [sys.executable, "-W", "ignore", "-c", _SCRIPT]
-        command += [str(plugin / "model.py"), str(plugin), str(source.resolve().parent)]
+        command += [str(plugin / "model.py"), folder, str(source.resolve().parent), downloaded]
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, check=False, timeout=MINUTES * 60

@@ -158,6 +158,14 @@ def set_nan(arrays):
     arrays["prediction"][3, 2] = np.nan
 
 
+def set_huge(arrays):
+    arrays["prediction"][0] = 1e300
+
+
+def set_penalty(arrays):
+    arrays["alpha"][0] = -5
+
+
 def set_foreign(arrays):
     arrays["stimulus_id"][0] = "foreign\x1b[2J"
 
@@ -170,7 +178,9 @@ FAULTS = {
     "missing": ({"rows": np.arange(10)}, "lack 2 of 12 stimuli"),
     "duplicate": ({"rows": np.r_[np.arange(12), 0]}, "predicts 1 stimuli more than once"),
     "foreign": ({"change": set_foreign}, "lack 1 of 12 stimuli"),
-    "nan": ({"change": set_nan}, "NaN or infinite"),
+    "nan": ({"change": set_nan}, "NaN, infinite or beyond float32"),
+    "huge": ({"change": set_huge}, "beyond float32"),
+    "penalty": ({"change": set_penalty}, "1 penalties .* below 0"),
     "neuroid": ({"change": set_neuroid}, "lack 1 of 12 neuroids: 'n00'"),
     "neuroids twice": ({"columns": np.r_[np.arange(12), 0]}, "predicts 1 neuroids more than once"),
     "recording": ({"about": lambda a: a["recording"].update(sha256="0" * 64)}, "digest 000000000000"),
@@ -346,6 +356,8 @@ def test_bad_requests_are_one_line(host, visible_file, net, tmp_path, capsys):
         assert message in error
         assert "\n" not in error
         assert not out.exists()
+    assert code_of("predict", "pixels", "--recording", host.public, "--out", tmp_path) == 2
+    assert "is a folder: name the file" in capsys.readouterr().err
     assert code_of("leaderboard", "withhold", visible_file, "--index", 4, "--out", tmp_path / "w") == 2
     assert "parts 1 to 1, not 4" in capsys.readouterr().err
     assert code_of("leaderboard", "withhold", host.public, "--out", tmp_path / "w") == 2

@@ -99,6 +99,38 @@ def test_copied_predictions_under_another_name_are_refused(small, submission, bo
     assert any("file for file" in reason for reason in reasons(submission, board))
 
 
+def test_a_duplicate_is_refused_though_its_predictions_were_written_anew(submission, board, change):
+    """HDF5 holds the time of writing: the same predictions, written a second later, have another digest."""
+    add_result(submission, board)
+    change.tamper(submission, lambda source: source.setncattr("note", "the same, written anew"))
+    assert any("this very result" in reason for reason in reasons(submission, board))
+
+
+def test_what_only_the_host_can_score_is_not_taken_from_others(small, submission, board, change):
+    """Withheld responses are on no board that is read here: anyone could claim any."""
+
+    def withheld(content):
+        content["split"].update(name="withheld")
+        content["benchmark"].update(id="quarters#IT-ridge.withheld")
+
+    change.rewrite(submission, withheld)
+    for recording in (None, small.assembly):
+        assert any("leaderboard grade" in reason for reason in reasons(submission, board, recording))
+
+
+def test_responses_to_stimuli_that_nobody_knows_are_refused(small, submission, board, change):
+    """On another seed the board cannot draw the test stimuli: invented ones have no responses to differ from."""
+    change.rewrite(submission, lambda content: content["split"].update(seed=77))
+
+    def invent(source):
+        source["stimulus_id"][:] = np.array(
+            [f"invented {name}" for name in source["stimulus_id"][:]], dtype=object
+        )
+
+    change.tamper(submission, invent)
+    assert any("does not have" in reason for reason in reasons(submission, board))
+
+
 CLAIMS = {
     "median": (lambda c: c["scores"]["pearson_r"].update(median=0.99), "pearson_r.median"),
     "interval": (lambda c: c["scores"]["pearson_r"].update(ci95=[0.9, 0.95]), "pearson_r.ci95"),

@@ -298,7 +298,7 @@ def test_a_failed_build_leaves_the_old_site(board_folder, tmp_path, monkeypatch)
 def test_command_line(board_folder, tmp_path, capsys):
     main(["leaderboard", "build", str(board_folder), "--out", str(tmp_path / "site"), "--title", "A & B"])
     said = capsys.readouterr().out
-    assert "15 results in 2 tables" in said and "1 files refused" in said
+    assert "15 results in 2 tables" in said and "1 file refused" in said
     assert "A &amp; B" in (tmp_path / "site" / "index.html").read_text()
     with pytest.raises(SystemExit) as stop:
         main(["leaderboard", "build", str(tmp_path / "nowhere"), "--out", str(tmp_path / "b")])
@@ -306,7 +306,24 @@ def test_command_line(board_folder, tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err and not Path(tmp_path / "b").exists()
 
 
-def test_an_empty_board_has_a_site(tmp_path):
+def test_a_new_board_has_a_site(tmp_path):
     (tmp_path / "board").mkdir()
+    (tmp_path / "board" / "README.md").write_text("to come")
     build_site(tmp_path / "board", tmp_path / "site")
     assert "There are no results yet." in Page(tmp_path / "site" / "index.html").text
+
+
+def test_no_site_is_replaced_by_an_empty_one(site, board_folder, tmp_path):
+    """A sweep's folder keeps its results in a folder of their own; a board may be given by a wrong name."""
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "results").symlink_to(board_folder)
+    with pytest.raises(InputError, match=r"no result files in .*sweep; there are some in .*sweep/results"):
+        build_site(tmp_path / "sweep", tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    build_site(board_folder, tmp_path / "site", title="Planted board")
+    with pytest.raises(InputError, match=r"no result files in .*empty"):
+        build_site(tmp_path / "empty", tmp_path / "site")
+    assert contents(tmp_path / "site") == contents(site)
+    (tmp_path / "empty" / "broken.json").write_text("{")
+    with pytest.raises(InputError, match=r"of 1 file refused the first is broken\.json"):
+        build_site(tmp_path / "empty", tmp_path / "another")

@@ -6,7 +6,7 @@ import pytest
 from itprobe.leaderboard.board.reading import read_board
 from itprobe.leaderboard.site.draws import SharedDraws
 from itprobe.leaderboard.site.tables import make_tables
-from itprobe.leaderboard.site.tested import NO_PREDICTIONS, UNEQUAL
+from itprobe.leaderboard.site.tested import MISSING, NO_PREDICTIONS, UNEQUAL
 from itprobe.leaderboard.site.ties import standings, wholly_above
 from itprobe.metrics import HeldOut, interval, paired_difference, resample
 from itprobe.metrics.inference import Difference
@@ -171,6 +171,26 @@ def test_what_cannot_be_compared_says_why(planted_site, candidates, tmp_path):
     assert why.pop("silent:layer") == NO_PREDICTIONS
     assert "its predictions give a median r of" in why.pop("boast:layer")
     assert not why
+    rows = table_of(tmp_path).rows
+    assert [row.standing is None for row in rows] == sorted(row.standing is None for row in rows)
+    flags = {row.result.candidate.id: row.entry.flags for row in rows}
+    assert any(
+        "median r of" in flag for flag in flags["boast:layer"]
+    )  # 0.99 does not stand first, and is doubted
+    assert UNEQUAL in flags["elsewhere:layer"]
+    assert not flags["best:layer"]
+
+
+def test_a_rank_needs_predictions_that_are_there(planted_site, candidates, tmp_path):
+    """Whatever this machine's cache remembers: the site follows from the board alone."""
+    saved(planted_site, tmp_path, candidates)
+    before = table_of(tmp_path).rows
+    assert all(row.standing for row in before)
+    gone = before[0].result
+    (tmp_path / gone.predictions.file).unlink()
+    (row,) = [row for row in table_of(tmp_path).rows if row.standing is None]
+    assert row.result.candidate.id == gone.candidate.id
+    assert row.untested == MISSING
 
 
 def test_damaged_cache_is_made_again(planted_site, candidates, tmp_path, monkeypatch):

@@ -126,6 +126,12 @@ def test_folders_that_brain_score_would_not_find(files, reason):
         find_plugins(files)
 
 
+def test_hidden_files_outside_plugins_are_passed_over():
+    left_by_macos = dict.fromkeys(("s/.DS_Store", "s/models/.DS_Store", "__MACOSX/s/models/._net"), b"")
+    (plugin,) = find_plugins({"s/models/net/__init__.py": b"", **left_by_macos})
+    assert list(plugin.files) == ["__init__.py"]
+
+
 def test_ids_are_those_that_brain_score_finds(tmp_path, monkeypatch):
     """Against Brain-Score's list of new plugins and its search for one."""
     monkeypatch.setitem(sys.modules, "pytest_check", ModuleType("pytest_check"))

@@ -16,6 +16,7 @@ from torch import nn
 from itprobe.errors import InputError
 from itprobe.leaderboard.submission import plugin as plugin_module
 from itprobe.leaderboard.submission.archive import read_archive, unpack
+from itprobe.leaderboard.submission.plugin import folder_name
 from itprobe.models import load_candidate, parse_candidate
 
 REGIONS = ("V1", "V2", "V4", "IT")
@@ -155,6 +156,8 @@ def test_brain_score_finds_id_and_bibtex(submitted):
     assert len(lines) == 1
     assert lines[0].startswith("model_registry['my-net_2'] = lambda: ")
     assert lines[0].count("]") == 1  # Brain-Score's list of new plugins takes all up to the last bracket
+    assert made.plugin.name == "my_net_2"  # a package that can be imported
+    assert folder_name("3net") == "model_3net"
     regions = json.loads(made.plugin.files["region_layer_map/my-net_2.json"])
     assert regions == dict.fromkeys(REGIONS, "features.3")
     assert b"IMAGENET1K_V1" in made.plugin.files["model.py"]
@@ -250,3 +253,32 @@ def test_layers_chosen_on_simulated_data_are_warned_about(submitted, planted_fil
     assert len(set(made.region_layer_map.values())) == 1
     candidate = parse_candidate("timm/test_resnet@random")
     assert made.region_layer_map["IT"] in load_candidate(candidate, device="cpu").layers("blocks")
+
+
+def test_weights_to_host_need_no_address_yet_and_replace_no_other_weights(workshop, submitted, tmp_path):
+    """Own code is rehearsed with the weights that will be hosted, which no one can download at this time."""
+    mine = tmp_path / "mine.pth"
+    torch.save(load_candidate(f"{workshop.code}::make@random-5", device="cpu").module.state_dict(), mine)
+    options = {"layer": "block", "name": "hosted_own", "weights_url": "https://lab.invalid/w.safetensors"}
+    made = submitted(f"{workshop.code}::make@{mine}", tmp_path / "a.zip", rehearsed=True, **options)
+    assert made.weights == tmp_path / "a.safetensors"
+    assert sha256(made.weights).encode() in made.plugin.files["model.py"]
+    other = tmp_path / "b.safetensors"
+    other.write_bytes(b"weights of long training")
+    with pytest.raises(InputError, match=r"b\.safetensors, which is there already and differs"):
+        submitted(f"{workshop.code}::make@{mine}", tmp_path / "b.zip", **options)
+    assert other.read_bytes() == b"weights of long training"
+    assert not (tmp_path / "b.zip").exists()
+
+
+def test_caches_below_the_folder_of_own_code_may_be_read(workshop, submitted, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "models"))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "width.txt").write_text("4")
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import os\nfrom pathlib import Path\nfrom torch import nn\n\n\ndef make():\n"
+        "    width = int((Path(os.environ['HF_HOME']) / 'width.txt').read_text())\n"
+        "    return nn.Sequential(nn.Conv2d(3, width, 5, stride=4))\n"
+    )
+    assert submitted(f"{own}::make", tmp_path / "own.zip", rehearsed=True, layer="0").path.is_file()
