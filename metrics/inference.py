@@ -132,9 +132,7 @@ def draw_stimuli(held_out: HeldOut, n: int, seed: int) -> tuple[np.ndarray, np.n
     return ids, counts.astype(np.float64)
 
 
-def draw_neuroids(
-    animals: np.ndarray, n: int, generator: np.random.Generator, resampled: bool
-) -> np.ndarray:
+def draw_neuroids(animals: np.ndarray, n: int, generator: np.random.Generator, resampled: bool) -> np.ndarray:
     """Column numbers (B, q), drawn with replacement within each animal."""
     columns = np.tile(np.arange(len(animals)), (n, 1))
     if resampled:
