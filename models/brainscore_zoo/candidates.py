@@ -27,16 +27,27 @@ def load_brainscore(candidate: CandidateId, device: str) -> Candidate:
     activations_model = _unwrapped(getattr(model, "activations_model", None if records else model))
     degrees = float(model.visual_degrees()) if records else None
     regions = committed_regions(model)
-    if is_plain_wrapper(activations_model):
+    own_way = records and _records_in_its_own_way(model)
+    if is_plain_wrapper(activations_model) and not own_way:
         return ZooNetwork(name, activations_model, regions, degrees, device)
     # A model of its own kind decides itself what a region is; time bins of its layers may differ.
-    layers = list(getattr(model, "layers", [])) if hasattr(model, "layer_model") else []
+    layers = list(getattr(model, "layers", [])) if hasattr(model, "layer_model") and not own_way else []
     if not records and not layers:
         raise InputError(
             f"{candidate.name} is a bare activations model ({type(model).__name__}) that names no layers; "
             "wrap it in a ModelCommitment"
         )
     return ZooRecorder(name, model, activations_model, layers, regions, degrees)
+
+
+def _records_in_its_own_way(model: Any) -> bool:
+    """Whether a ModelCommitment records otherwise than by its layers, e.g. with layers for each time bin."""
+    from brainscore_vision.model_helpers.brain_transformation import ModelCommitment
+
+    return isinstance(model, ModelCommitment) and any(
+        getattr(type(model), name) is not getattr(ModelCommitment, name)
+        for name in ("look_at", "start_recording")
+    )
 
 
 def _unwrapped(activations_model: Any) -> Any:

@@ -362,6 +362,23 @@ def test_a_brain_model_of_its_own_is_looked_at(make_stimuli, zoo_gives, capsys):
         candidate.check_layer("layer4")
 
 
+def test_a_commitment_that_records_in_its_own_way_is_looked_at(make_stimuli, zoo_gives):
+    """As the zoo's recurrent networks do, whose regions are other layers in every time bin."""
+
+    class Doubled(ModelCommitment):
+        def look_at(self, stimuli, number_of_trials=1):
+            return 2 * super().look_at(stimuli, number_of_trials)
+
+    stimuli, regions = make_stimuli(4), {"V4": "conv", "IT": "fc"}
+    model = Doubled("net", wrapped(), layers=["conv", "fc"], region_layer_map=regions)
+    candidate = zoo_gives(model)
+    assert isinstance(candidate, ZooRecorder)
+    assert candidate.layers() == ["IT"]
+    assert candidate.resolve_layer("IT") == "IT"
+    single = streamed(zoo_gives(committed(wrapped())), stimuli, "fc")
+    np.testing.assert_allclose(streamed(candidate, stimuli, "IT"), 2 * single, atol=1e-5)
+
+
 def test_what_a_brain_model_may_not_return(make_stimuli, zoo_gives):
     stimuli = make_stimuli(4)
     with pytest.raises(InputError, match="2 time bins"):
