@@ -4,7 +4,7 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(shell find data metrics models benchmarks leaderboard itprobe -name '*.py')
+SOURCES := setup.py pyproject.toml $(shell find data metrics models benchmarks leaderboard itprobe -type f -not -name '*.pyc')
 DEMO_RESULTS ?= demo-results
 DEMO_CANDIDATES := pixels object_onehot category_onehot latents \
 	$(foreach weights,efficientnet_lite0 efficientnet_lite0@random,\

@@ -10,6 +10,8 @@ from setuptools import find_packages, setup
 
 ROOMS = ("data", "metrics", "models", "benchmarks", "leaderboard")
 PLUGIN_ROOMS = ("data", "metrics", "models", "benchmarks")
+# Folders of templates and scripts; setuptools warns at length unless they are packages, too.
+DATA_FOLDERS = ("leaderboard/site/templates", "leaderboard/site/static", "leaderboard/submission/templates")
 
 package_dir = {"itprobe": "itprobe"}
 packages = ["itprobe", *(f"itprobe.{name}" for name in find_packages("itprobe"))]
@@ -21,6 +23,8 @@ for room in ROOMS:
         f"itprobe.{room}.{name}"
         for name in find_packages(room, exclude=["brainscore_plugin", "brainscore_plugin.*"])
     ]
+
+packages += [f"itprobe.{folder.replace('/', '.')}" for folder in DATA_FOLDERS]
 
 for room in PLUGIN_ROOMS:
     package_dir[f"brainscore_vision.{room}.itprobe"] = f"{room}/brainscore_plugin"
