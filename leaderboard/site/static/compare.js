@@ -2,16 +2,13 @@
 "use strict";
 const itprobe = (() => {
   const waiting = new Map();
-  const known = new Map();
+  const asked = new Map();
   let table = null;
   let shown = 0;
 
   const receive = (kind, content) => {
     if (kind === "table") table = content;
-    else {
-      known.set(content.key, { r: content.r, draws: decode(content.draws) });
-      waiting.get(content.key)?.(known.get(content.key));
-    }
+    else waiting.get(content.key)?.({ r: content.r, draws: decode(content.draws) });
   };
 
   const decode = (text) => {
@@ -21,16 +18,22 @@ const itprobe = (() => {
   };
 
   const load = (key) => {
-    if (known.has(key)) return Promise.resolve(known.get(key));
-    return new Promise((resolve, reject) => {
+    if (!asked.has(key)) asked.set(key, fetched(key));
+    return asked.get(key);
+  };
+
+  const fetched = (key) =>
+    new Promise((resolve, reject) => {
       const source = document.querySelector('script[src$="/table.js"][src*="data/"]').src;
       const script = document.createElement("script");
       waiting.set(key, resolve);
       script.src = new URL(`${key}.js`, source).href;
-      script.addEventListener("error", () => reject(new Error(`the data of ${key} cannot be loaded`)));
+      script.addEventListener("error", () => {
+        asked.delete(key);
+        reject(new Error(`the data of ${key} cannot be loaded`));
+      });
       document.head.append(script);
     });
-  };
 
   // Quantile between order statistics, as numpy's default.
   const quantile = (sorted, share) => {
@@ -201,9 +204,9 @@ const itprobe = (() => {
     for (const select of [first, second]) {
       select.append(...table.candidates.map((candidate) => element("option", { value: candidate.key }, `${candidate.rank}. ${candidate.label} (${number(candidate.r)})`)));
     }
-    const asked = () => new URLSearchParams(location.hash.slice(1));
+    const wanted = () => new URLSearchParams(location.hash.slice(1));
     const take = () => {
-      const [a, b] = [asked().get("a"), asked().get("b")];
+      const [a, b] = [wanted().get("a"), wanted().get("b")];
       first.value = keys.includes(a) ? a : keys[0];
       second.value = keys.includes(b) ? b : keys.find((key) => key !== first.value);
       show(first.value, second.value);

@@ -150,7 +150,7 @@ def test_compare_gives_the_paired_difference(visit, board_folder):
     assert "object_onehot lies wholly above pixels" in page.locator(".verdict").inner_text()
     assert page.locator("svg circle.neuroid").count() == 24
     page.get_by_role("button", name="Swap").click()
-    page.wait_for_function("document.querySelector('#figures').dataset.value > 0")
+    page.wait_for_function("() => document.querySelector('#figures').dataset.value > 0")
     page.locator("summary").click()
     assert page.locator("#comparison table tbody tr").count() == 24
 
@@ -176,7 +176,7 @@ def test_theme_follows_the_system_until_it_is_chosen(visit):
     assert button.get_attribute("aria-pressed") == "true"
     page.emulate_media(color_scheme="light")
     light = paper()
-    page.wait_for_function("document.getElementById('theme').ariaPressed === 'false'")
+    page.wait_for_function("() => document.getElementById('theme').ariaPressed === 'false'")
     assert light != dark
     button.click()
     assert paper() == dark and button.get_attribute("aria-pressed") == "true"

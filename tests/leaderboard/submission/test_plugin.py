@@ -63,8 +63,10 @@ def test_activations_without_itprobe_are_itprobes_own(workshop, stimuli, submitt
             theirs = recorded[f"{one.plugin.name}:{layer}"]
             assert theirs.shape == ours[layer].shape, (candidate, layer)
             assert np.ptp(theirs) > 0
+            # float32 convolutions round by the batch's size and the processor, in proportion to the largest terms
+            scale = np.abs(ours[layer]).max()
             np.testing.assert_allclose(
-                theirs, ours[layer], rtol=1e-5, atol=1e-5, err_msg=f"{candidate}:{layer}"
+                theirs / scale, ours[layer] / scale, rtol=0, atol=1e-5, err_msg=f"{candidate}:{layer}"
             )
 
 
