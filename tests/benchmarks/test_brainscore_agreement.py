@@ -154,13 +154,14 @@ def pair(request, theirs):
 def test_scores_are_brain_scores_to_a_thousandth(theirs, pair):
     candidate, expected = pair
     ours = our_result(candidate, PlsMapping(tolerance=1e-6))
-    # A search that is cut off enlarges how features round by processor and batch: 7e-7 to 1.03e-5 were seen.
-    assert ours.pearson_r.median == pytest.approx(float(expected.raw), abs=1e-4)
+    # A search that is cut off enlarges how features round by processor and batch: 1.03e-5 was seen with evresnet.
+    error = 1e-4 if "evresnet" in candidate else 1e-5
+    assert ours.pearson_r.median == pytest.approx(float(expected.raw), abs=error)
     trials = select_region(load_recording("MajajHong2015.public"), "IT")
     coords = (trials[name].values for name in ("stimulus_id", "repetition"))
     ceiling = brainscore_ceiling(trials.values, *coords)
     assert ceiling == pytest.approx(float(theirs.ceiling), abs=1e-6)
-    assert ours.pearson_r.median**2 / ceiling == pytest.approx(float(expected), abs=1e-4)
+    assert ours.pearson_r.median**2 / ceiling == pytest.approx(float(expected), abs=error)
     # By our own estimate of the ceiling, which is another one (100 halves, of each image's own trials).
     assert ours.ceiled.value == pytest.approx(float(expected), abs=1e-3)
 
