@@ -166,13 +166,14 @@ class _HostSum(_Sum):
 
     def add(self, chunk: Features) -> None:
         work, syrk = (np.float64, blas.dsyrk) if self.double else (np.float32, blas.ssyrk)
-        values: np.ndarray = np.array(chunk, dtype=work, order="C")
-        slabs = (values[start : start + _SLAB_ROWS] for start in range(0, len(values), _SLAB_ROWS))
-        origin = sum(slab.sum(axis=0, dtype=np.float64) for slab in slabs) / len(values)
+        array = np.asarray(chunk)
+        # Sums of a few rows at a time: near enough to the mean, and in the type that the features have.
+        slabs = (array[start : start + _SLAB_ROWS] for start in range(0, len(array), _SLAB_ROWS))
+        origin = sum(slab.sum(axis=0, dtype=work).astype(np.float64) for slab in slabs) / len(array)
         origin = origin.astype(work)
         exact = origin.astype(np.float64)
         norm = float(np.sum(exact**2))
-        values -= origin
+        values = np.subtract(array, origin, dtype=work, order="C")
         # What is left after the origin is small, and so is its rounding.
         self.feature_sums += exact.sum()
         self.origin_products += norm
@@ -338,7 +339,14 @@ def _float64_device(device: torch.device) -> torch.device:
 
 
 def _symmetric(upper: np.ndarray) -> np.ndarray:
-    return np.triu(upper) + np.triu(upper, 1).T
+    """Copy of a matrix (n, n) with its upper triangle on both sides, a block at a time: that stays in the cache."""
+    whole = np.array(upper, order="C")
+    for start in range(0, len(whole), _SLAB_ROWS):
+        rows = slice(start, start + _SLAB_ROWS)
+        whole[rows.stop :, rows] = whole[rows, rows.stop :].T
+        corner = whole[rows, rows]
+        whole[rows, rows] = np.triu(corner) + np.triu(corner, 1).T
+    return whole
 
 
 def _resolution(double: bool) -> float:

@@ -47,6 +47,47 @@ MOST_BYTES = 5e8
 """Splits that go in step may take so much memory for their matrices M."""
 
 
+@dataclass(frozen=True)
+class KernelImages:
+    """K Y of all n stimuli, from which that of any training set's centred responses follows.
+
+    A training set of many leaves out few: K_train (Y_train - 1 μᵀ) is K Y less what those contribute and less
+    (K_train 1) μᵀ, which costs a product with them alone instead of one with the whole kernel per split.
+
+    Attributes
+    ----------
+    kernel : ndarray (n, n)
+    responses : ndarray (n, q)
+        About any origin; near their mean, little is lost by subtracting.
+    images : ndarray (n, q)
+        ``kernel @ responses``.
+    sums : ndarray (n,)
+        Of the kernel's rows.
+    norm : float
+        Of the kernel (Frobenius).
+    """
+
+    kernel: np.ndarray
+    responses: np.ndarray
+    images: np.ndarray
+    sums: np.ndarray
+    norm: float
+
+    @classmethod
+    def of(cls, kernel: np.ndarray, responses: np.ndarray) -> "KernelImages":
+        """Compute them for all stimuli: kernel (n, n), responses (n, q)."""
+        norm = float(np.linalg.norm(kernel))
+        return cls(kernel, responses, product(kernel, responses), kernel.sum(axis=0), norm)
+
+    def centred(self, train: np.ndarray) -> np.ndarray:
+        """``kernel[:, train] @ (responses[train] - their mean)``, (n, q)."""
+        left_out = np.delete(np.arange(len(self.kernel)), train)
+        rows = self.kernel[left_out]  # the kernel is symmetric, and its rows lie together
+        images = self.images - product(rows.T, self.responses[left_out])
+        images -= np.outer(self.sums - rows.sum(axis=0), self.responses[train].mean(axis=0))
+        return images
+
+
 class PlsComponents:
     """Components of some training stimuli among n, found one after the other.
 
@@ -63,6 +104,8 @@ class PlsComponents:
         Relative accuracy of `kernel`, see `Gram`.
     tolerance : float, optional
         Ends the search for a direction early, see `PlsMapping`.
+    known : KernelImages, optional
+        Of the same kernel and the same responses about any origin, where several training sets are searched.
 
     Attributes
     ----------
@@ -84,6 +127,7 @@ class PlsComponents:
         n_components: int,
         resolution: float,
         tolerance: float | None = None,
+        known: KernelImages | None = None,
     ) -> None:
         n, q = responses.shape
         self._tolerance = tolerance
@@ -94,11 +138,12 @@ class PlsComponents:
             EXPLAINED * float(np.linalg.norm(self._responses)),
             ROUNDING * float(np.linalg.norm(responses[train])),
         )
-        self._floor = resolution * float(np.linalg.norm(kernel))  # rounding of K v for a v of length 1
+        norm = float(np.linalg.norm(kernel)) if known is None else known.norm
+        self._floor = resolution * norm  # rounding of K v for a v of length 1
         self._scores, self._weights, self._images = np.zeros((3, min(n_components, len(train)), n))
         self._loadings = np.zeros((len(self._scores), q))
         self.found, self.exhausted = 0, ""
-        self._renew()
+        self._renew(None if known is None else known.centred(train))
 
     @property
     def scores(self) -> np.ndarray:  # noqa: D102
@@ -112,15 +157,15 @@ class PlsComponents:
     def images(self) -> np.ndarray:  # noqa: D102
         return self._images[: self.found]
 
-    def _renew(self) -> None:
-        """Compute M from the residual responses."""
+    def _renew(self, images: np.ndarray | None = None) -> None:
+        """Compute M from the residual responses, and their images (n, q) where these are known."""
         residual = self._responses
         if self.found:
             residual = residual - product(self.scores.T, self._loadings[: self.found])
         if np.linalg.norm(residual) <= self._explained:
             self.exhausted = "responses"
             return
-        self._matrix = product(residual.T, product(self._kernel, residual))
+        self._matrix = product(residual.T, product(self._kernel, residual) if images is None else images)
         self._size = float(np.trace(self._matrix))
 
     def direction(self) -> np.ndarray:
@@ -280,20 +325,28 @@ class PlsMapping:
     ) -> Iterator[Prediction]:
         """Predict the test stimuli of each split, splits in step, see `Mapping.predict_splits`."""
         (kernel,) = kernels
-        rotated = self._seen_from(responses)
-        n, q = rotated.shape
+        seen = self._seen_from(responses)
+        n, q = seen.shape
+        shared = KernelImages.of(kernel, seen - seen.mean(axis=0))
         in_step = max(1, int(MOST_BYTES / (8 * q * (q + n))))
         for start in range(0, len(splits), in_step):
             group = splits[start : start + in_step]
-            found = [self._search(kernel, rotated, split.train, resolution) for split in group]
+            found = [
+                self._search(kernel, seen, split.train, resolution, shared) for split in group
+            ]
             find_components(found, kernel, self.n_components)
             for split, one in zip(group, found, strict=True):
                 yield self._prediction(split, one, responses)
 
     def _search(
-        self, kernel: np.ndarray, responses: np.ndarray, train: np.ndarray, resolution: float
+        self,
+        kernel: np.ndarray,
+        responses: np.ndarray,
+        train: np.ndarray,
+        resolution: float,
+        known: KernelImages | None = None,
     ) -> PlsComponents:
-        return PlsComponents(kernel, responses, train, self.n_components, resolution, self.tolerance)
+        return PlsComponents(kernel, responses, train, self.n_components, resolution, self.tolerance, known)
 
     def _seen_from(self, responses: np.ndarray) -> np.ndarray:
         """Responses (n, q), rotated where that saves work; a search that is cut off depends on their axes."""

@@ -1,7 +1,7 @@
 """Networks of the fitted candidates that stand on a backbone: on a frozen layer's output, or end to end."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
@@ -24,6 +24,7 @@ from itprobe.models.fitted.blocks import (
     dense,
     initialised,
 )
+from itprobe.models.fitted.losses import weighted_mse
 from itprobe.models.fitted.readout import (
     FactorisedReadout,
     Mask,
@@ -31,11 +32,12 @@ from itprobe.models.fitted.readout import (
     ReadoutSettings,
     check_readout,
 )
+from itprobe.models.fitted.ridge_head import RidgeHead
 from itprobe.models.layers import first_tensor, trace
 from itprobe.models.maps import as_map
 from itprobe.models.user_code import user_code
 
-Head = Literal["pool", "readout"]
+Head = Literal["ridge", "pool", "readout"]
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ class FinetunedSettings:
 
     Parameters
     ----------
-    head : {"pool", "readout"}
-        A linear layer on the spatial mean of each channel, or a factorised readout.
+    head : {"ridge", "pool", "readout"}
+        A linear layer on the whole map that begins as ridge regression from the untouched backbone (the first
+        epoch), see `ridge_head.RidgeHead`; one on the spatial mean of each channel; or a factorised readout.
     backbone_rate : float
         Learning rate of the backbone as a multiple of the head's: what is trained already moves slowly
         (Howard & Ruder 2018, section 3.2, whose rates differ from layer to layer).
@@ -114,7 +117,7 @@ class FinetunedSettings:
         If there is no such head or mask, or a number is out of its range.
     """
 
-    head: Head = "pool"
+    head: Head = "ridge"
     backbone_rate: float = 0.1
     frozen_norms: bool = True
     dropout: float = 0.3
@@ -159,18 +162,27 @@ class Finetuned(ReadoutBased):
         self.backbone = Truncated(backbone, layer, task.input_shape)
         shape = self.backbone.map_shape
         # Layers differ by orders of magnitude; the head starts from features of variance 1.
-        self.norm = nn.BatchNorm2d(shape[0], affine=False)
+        self.norm: nn.Module = nn.BatchNorm2d(shape[0], affine=False)
         if settings.head == "readout":
             readout = ReadoutSettings(
                 settings.mask, settings.mask_penalty, settings.weight_penalty, settings.mask_rate
             )
             self.readout: nn.Module = FactorisedReadout(shape, task.n_neuroids, readout)
+        elif settings.head == "ridge":
+            self.norm, self.readout = nn.Identity(), RidgeHead(shape, task.n_neuroids)
+            self.fits_head = True
         else:
             linear = initialised(nn.Linear(shape[0], task.n_neuroids), PREDICTION_GAIN)
             self.readout = nn.Sequential(SpatialMean(), nn.Dropout(settings.dropout), linear)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:  # noqa: D102
         return {"responses": self.readout(self.norm(self.backbone(self.standardised(inputs))))}
+
+    @torch.no_grad()
+    def fit_head(self, batches: Iterable[Tensor], responses: Tensor) -> float:  # noqa: D102
+        assert isinstance(self.readout, RidgeHead), "other heads are trained from the first epoch on"
+        features = torch.cat([self.backbone(self.standardised(images)).float() for images in batches])
+        return float(weighted_mse(self.readout.fit(features, responses), responses))
 
     def train(self, mode: bool = True) -> Self:
         """As everywhere, but frozen batch norms stay in evaluation mode."""
@@ -182,7 +194,14 @@ class Finetuned(ReadoutBased):
         return self
 
     def rate_of(self, name: str) -> float:  # noqa: D102
-        return self.settings.backbone_rate if name.startswith("backbone.") else super().rate_of(name)
+        if name.startswith("backbone."):
+            return self.settings.backbone_rate
+        # A step moves predictions by the sum of what it does to each weight: with many, each must move less.
+        return 1 / self.readout.positions if isinstance(self.readout, RidgeHead) else super().rate_of(name)
+
+    def no_decay(self) -> set[str]:
+        """As everywhere, and the ridge head, whose penalties are chosen."""
+        return super().no_decay() | ({"readout.linear.weight"} if self.fits_head else set())
 
 
 class SpatialMean(nn.Module):

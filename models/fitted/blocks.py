@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -66,10 +66,13 @@ class FittedNetwork(nn.Module, ABC):
     ----------
     input_mean, input_sd : torch.Tensor
         (channels, 1, 1) buffers, saved with the weights: what `fit_input` set; 0 and 1 before.
+    fits_head : bool
+        The first epoch is `fit_head` instead of steps along gradients.
     """
 
     input_mean: Tensor
     input_sd: Tensor
+    fits_head = False
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -116,6 +119,22 @@ class FittedNetwork(nn.Module, ABC):
             Scalar, float32.
         """
         return weighted_mse(outputs["responses"], targets.responses, neuroid_weights)
+
+    def fit_head(self, batches: Iterable[Tensor], responses: Tensor) -> float:
+        """Fit what comes last to the training stimuli in one go, the rest as it is; only where `fits_head`.
+
+        Parameters
+        ----------
+        batches : iterable of torch.Tensor
+            (b, *task.input_shape), together n.
+        responses : torch.Tensor (n, q)
+
+        Returns
+        -------
+        float
+            Squared error that is left of them.
+        """
+        raise NotImplementedError
 
     def fit_input(self, mean: Tensor, sd: Tensor) -> None:
         """Standardise inputs per channel from now on.

@@ -60,7 +60,7 @@ class Run:
         )
         # A last batch of a single stimulus has no batch statistics; it joins the one before.
         self.n_batches = max(1, -(-(len(self.kept) - 1) // settings.batch_size))
-        n_steps = settings.epochs * self.n_batches
+        n_steps = (settings.epochs - self.network.fits_head) * self.n_batches
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: learning_rate(step, n_steps, settings.schedule, settings.warmup)
         )
@@ -101,7 +101,8 @@ class Run:
             bar.update(len(self.history))
             while not self._enough():
                 clock = monotonic()
-                loss = self._epoch(len(self.history))
+                first = not self.history
+                loss = self._fit_head() if first and self.network.fits_head else self._epoch(len(self.history))
                 epoch = Epoch(loss, *self._validate())
                 self.history.append(epoch)
                 if self._is_best():
@@ -150,6 +151,15 @@ class Run:
         by_r = np.isfinite(self.history[-1].validation_r)
         values = [e.validation_r if by_r else -e.validation_loss for e in self.history]
         return len(values) == 1 or values[-1] > np.nanmax(values[:-1])
+
+    def _fit_head(self) -> float:
+        """An epoch without gradients; see `FittedNetwork.fit_head`."""
+        self.network.eval()
+        rows = torch.from_numpy(self.kept)
+        responses = self.part.targets.responses
+        batches = (self.part.inputs.batch(chunk) for chunk in rows.split(self.settings.batch_size))
+        with self._autocast():
+            return self.network.fit_head(batches, responses[rows.to(responses.device)])
 
     def _epoch(self, epoch: int) -> float:
         """One pass over the training stimuli, in an order and with augmentation that the epoch's number draws."""

@@ -168,7 +168,9 @@ def test_a_network_of_the_zoo_is_streamed_as_brain_score_records_it(make_stimuli
     assert again.weights_sha256 == candidate.weights_sha256
 
 
-@pytest.mark.parametrize("name", ["pixels", "gabor_filter_entropy_4x4"])
+@pytest.mark.parametrize(
+    "name", ["pixels", pytest.param("gabor_filter_entropy_4x4", marks=pytest.mark.slow)]
+)
 def test_a_model_without_torch_is_looked_at(make_stimuli, name):
     stimuli = make_stimuli(5)
     candidate = load_candidate(f"brainscore/{name}")

@@ -12,11 +12,22 @@ UNFAIR = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Where these are set they can halve numpy's speed and leave scipy's alone: off for every side."""
 
 
-def restart_with_fair_settings() -> None:
-    """Start the script anew without the settings in `UNFAIR`; they are read only when a BLAS is loaded."""
-    if not any(name in os.environ for name in UNFAIR):
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
+"""With these glibc keeps memory that was given back for what the process asks for next."""
+
+
+def restart_with_fair_settings(keep_memory: bool = False) -> None:
+    """Start the script anew without the settings in `UNFAIR`; they are read only when a BLAS is loaded.
+
+    Parameters
+    ----------
+    keep_memory : bool
+        Also with those in `KEPT`.
+    """
+    kept = KEPT if keep_memory else {}
+    fair = {name: value for name, value in os.environ.items() if name not in UNFAIR} | kept
+    if fair == dict(os.environ):
         return
-    fair = {name: value for name, value in os.environ.items() if name not in UNFAIR}
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], fair)
 

@@ -53,6 +53,7 @@ def run(script, *arguments, **variables):
     return finished.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_prints_what_it_measured(script):
     arguments, expected = SCRIPTS[script]
@@ -61,6 +62,7 @@ def test_prints_what_it_measured(script):
         assert part in printed
 
 
+@pytest.mark.slow
 def test_scale_writes_table_and_picture(tmp_path):
     printed = run("scale.py", "--quick", "--out", str(tmp_path))
     assert "gram grows as p^" in printed

@@ -120,6 +120,7 @@ def test_what_fails_is_told_with_what_to_do(tmp_path, capsys):
     assert re.fullmatch(r"itprobe: .*b\.zip: 7 of \d+ checks failed; see above for what to do\n", printed.err)
 
 
+@pytest.mark.slow
 def test_our_own_metrics_pass_their_tests(tmp_path, capsys):
     out = tmp_path / "metrics.zip"
     assert run("submit", "--plugin", "metrics", "--out", out) == 0

@@ -36,6 +36,7 @@ SMALL = {
     "readout": {"epochs": "3"},
     "finetuned": {"epochs": "2"},
     "finetuned with a readout": {"epochs": "2", "head": "readout"},
+    "finetuned from pools": {"epochs": "2", "head": "pool"},
 }
 
 

@@ -1,14 +1,21 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import RidgeCV
 from torch import nn
 
 from itprobe.errors import InputError
 from itprobe.models import load_candidate
-from itprobe.models.fitted.backbones import Truncated
+from itprobe.models.fitted.backbones import Finetuned, Truncated
+from itprobe.models.fitted.inputs import TensorInputs
 from itprobe.models.fitted.networks import FinetunedSettings, Targets, Task
+from itprobe.models.fitted.ridge_head import PENALTIES, ROUNDING, RidgeHead
+from itprobe.models.fitted.settings import Part, TrainingSettings
+from itprobe.models.fitted.training import train
 
+CPU = torch.device("cpu")
 TASK = Task((3, 32, 32), 4, 0)
 
 
@@ -70,7 +77,7 @@ def test_finetuned_leaves_the_backbone_that_was_given_as_it_was():
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_running_statistics_of_the_backbone_stay_only_where_asked(frozen):
-    network = FinetunedSettings(frozen_norms=frozen).build(TASK, tiny_backbone(), "3")
+    network = FinetunedSettings(head="pool", frozen_norms=frozen).build(TASK, tiny_backbone(), "3")
     norm = network.backbone.module[1]
     mean, scale = norm.running_mean.clone(), norm.weight.detach().clone()
     three_steps(network)
@@ -81,11 +88,63 @@ def test_running_statistics_of_the_backbone_stay_only_where_asked(frozen):
     assert network.norm.training
 
 
-def test_the_backbone_learns_more_slowly_than_the_head():
-    network = FinetunedSettings(backbone_rate=0.05).build(TASK, tiny_backbone(), "3")
+@pytest.mark.parametrize(("head", "rate"), [("pool", 2e-3), ("ridge", 2e-3 / 16**2)])
+def test_the_backbone_learns_more_slowly_than_the_head_and_a_head_of_many_weights_too(head, rate):
+    network = FinetunedSettings(head=head, backbone_rate=0.05).build(TASK, tiny_backbone(), "3")
     rates = {id(p): group["lr"] for group in network.parameter_groups(2e-3, 0.01) for p in group["params"]}
     for name, parameter in network.named_parameters():
-        assert rates[id(parameter)] == pytest.approx(1e-4 if name.startswith("backbone.") else 2e-3)
+        assert rates[id(parameter)] == pytest.approx(1e-4 if name.startswith("backbone.") else rate)
+
+
+@pytest.mark.parametrize("n", [24, 300])
+def test_the_ridge_head_is_scikit_learns_ridge_with_a_penalty_per_neuroid(n):
+    """On features (n, 2 x 5 x 5) of another size than 1 and about another origin than 0."""
+    rng = np.random.default_rng(0)
+    features = 7 + 30 * rng.normal(size=(n + 9, 2, 5, 5)) @ rng.normal(size=(5, 5))
+    weights = rng.normal(size=(50, 3)) / 500
+    responses = 4 + features.reshape(-1, 50) @ weights + [[0.1, 0.5, 3]] * rng.normal(size=(n + 9, 3))
+    head = RidgeHead((2, 5, 5), 3).double()
+    fitted = head.fit(torch.from_numpy(features[:n]), torch.from_numpy(responses[:n]))
+    known = torch.from_numpy(features)
+    scaled = (((known - head.mean) * head.scale).flatten(1)).numpy()
+    values = np.linalg.eigvalsh(np.cov(scaled[:n].T, bias=True)) * n
+    penalties = PENALTIES * values[values > ROUNDING * values[-1]].mean()
+    reference = RidgeCV(penalties, alpha_per_target=True).fit(scaled[:n], responses[:n])
+    assert len(set(reference.alpha_)) > 1
+    with torch.no_grad():
+        torch.testing.assert_close(head(known).numpy(), reference.predict(scaled), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(fitted.numpy(), reference.predict(scaled[:n]), rtol=1e-6, atol=1e-6)
+    assert scaled[:n].std() == pytest.approx(1, rel=0.02)
+
+
+def test_the_first_epoch_fits_the_ridge_head_and_takes_no_step():
+    settings, images = FinetunedSettings(), torch.randn(40, 3, 32, 32)
+    backbone = tiny_backbone().eval()
+    steps = []
+
+    class Counted(Finetuned):
+        def loss(self, *arguments):
+            if self.training:
+                steps.append(1)
+            return super().loss(*arguments)
+
+    def made(epochs):
+        return train(
+            lambda: Counted(settings, TASK, backbone, "3"),
+            Part(TensorInputs(images, CPU), Targets(torch.randn(40, 4), None)),
+            TrainingSettings(epochs=epochs, batch_size=12, patience=0, validation=0),
+            0,
+            CPU,
+            "counted",
+        )[0]
+
+    first = made(1)
+    assert not steps
+    with torch.no_grad():
+        torch.testing.assert_close(first.backbone(images), backbone[:4](images), rtol=0, atol=0)
+    assert first.readout.linear.weight.abs().max() > 0
+    made(3)
+    assert len(steps) == 2 * 4
 
 
 def test_what_lies_behind_the_layer_is_left_out_of_efficientnet():

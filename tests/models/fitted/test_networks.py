@@ -32,7 +32,7 @@ SMALL = {
     "combined": CombinedSettings(widths=(16, 16), hidden=(64, 32), dropout=0.0),
     "readout": ReadoutSettings(mask_penalty=0.0, weight_penalty=0.0),
     "readout_softmax": ReadoutSettings(mask="softmax", mask_penalty=0.0, weight_penalty=0.0),
-    "finetuned": FinetunedSettings(dropout=0.0, backbone_rate=1.0),
+    "finetuned": FinetunedSettings(head="pool", dropout=0.0, backbone_rate=1.0),
     "finetuned_readout": FinetunedSettings(
         head="readout", backbone_rate=1.0, mask_penalty=0.0, weight_penalty=0.0
     ),
@@ -158,7 +158,10 @@ def test_the_readout_has_a_mask_and_features_per_neuroid_instead_of_their_produc
     assert parameters(network) == 168 * (14 * 14 + 40 + 1)
 
 
-@pytest.mark.parametrize(("head", "per_neuroid"), [("pool", 16 + 1), ("readout", 16 * 16 + 16 + 1)])
+@pytest.mark.parametrize(
+    ("head", "per_neuroid"),
+    [("ridge", 16 * 16 * 16 + 1), ("pool", 16 + 1), ("readout", 16 * 16 + 16 + 1)],
+)
 def test_finetuned_has_the_backbone_up_to_its_layer_and_a_head(head, per_neuroid):
     network = FinetunedSettings(head=head).build(Task((3, 32, 32), 9, 0), tiny_backbone(), "3")
     backbone = (9 * 3 * 8 + 8) + 2 * 8 + (9 * 8 * 16 + 16)
