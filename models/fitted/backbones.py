@@ -99,7 +99,8 @@ class FinetunedSettings:
     ----------
     head : {"ridge", "pool", "readout"}
         A linear layer on the whole map that begins as ridge regression from the untouched backbone (the first
-        epoch), see `ridge_head.RidgeHead`; one on the spatial mean of each channel; or a factorised readout.
+        epoch) and ends as ridge regression from the best epoch's features, those of the validation part among
+        them, see `ridge_head.RidgeHead`; one on the spatial mean of each channel; or a factorised readout.
     backbone_rate : float
         Learning rate of the backbone as a multiple of the head's: what is trained already moves slowly
         (Howard & Ruder 2018, section 3.2, whose rates differ from layer to layer).

@@ -67,7 +67,8 @@ class FittedNetwork(nn.Module, ABC):
     input_mean, input_sd : torch.Tensor
         (channels, 1, 1) buffers, saved with the weights: what `fit_input` set; 0 and 1 before.
     fits_head : bool
-        The first epoch is `fit_head` instead of steps along gradients.
+        The first epoch is `fit_head` instead of steps along gradients; after the last, the head is fitted once
+        more, to the best epoch's features of all stimuli, those of the validation part among them.
     """
 
     input_mean: Tensor

@@ -52,7 +52,7 @@ DEFAULTS: dict[str, TrainingSettings] = {
     "autoencoder": TrainingSettings(epochs=30, patience=6),
     "combined": TrainingSettings(epochs=12, lr=3e-4, patience=5),
     "readout": TrainingSettings(epochs=40, lr=1e-2),
-    "finetuned": TrainingSettings(epochs=6, lr=1e-3, patience=4),
+    "finetuned": TrainingSettings(epochs=6, lr=1e-3, patience=4, shift=0.1),
 }
 """How each kind is trained unless told otherwise."""
 

@@ -102,7 +102,8 @@ class Run:
             while not self._enough():
                 clock = monotonic()
                 first = not self.history
-                loss = self._fit_head() if first and self.network.fits_head else self._epoch(len(self.history))
+                fits = first and self.network.fits_head
+                loss = self._fit_head(self.kept) if fits else self._epoch(len(self.history))
                 epoch = Epoch(loss, *self._validate())
                 self.history.append(epoch)
                 if self._is_best():
@@ -116,9 +117,12 @@ class Run:
                     watch(len(self.history) - 1, epoch)
 
     def finished(self) -> tuple[FittedNetwork, Trained]:
-        """Give the network with the weights of its best epoch."""
+        """Give the network with the weights of its best epoch; a head that is fitted in one go, to all stimuli."""
         self.network.load_state_dict(self.best)
         self.network.eval()
+        scale = self._scale()
+        if self.network.fits_head and len(self.validation):
+            self._fit_head(np.sort(np.concatenate([self.kept, self.validation])))
         trained = Trained(
             self.history,
             self.best_epoch,
@@ -126,7 +130,7 @@ class Run:
             len(self.validation),
             self.settings.batch_size,
             self.seconds,
-            self._scale(),
+            scale,
         )
         return self.network, trained
 
@@ -152,10 +156,10 @@ class Run:
         values = [e.validation_r if by_r else -e.validation_loss for e in self.history]
         return len(values) == 1 or values[-1] > np.nanmax(values[:-1])
 
-    def _fit_head(self) -> float:
-        """An epoch without gradients; see `FittedNetwork.fit_head`."""
+    def _fit_head(self, stimuli: np.ndarray) -> float:
+        """Fit the head to some of the stimuli, without gradients; see `FittedNetwork.fit_head`."""
         self.network.eval()
-        rows = torch.from_numpy(self.kept)
+        rows = torch.from_numpy(stimuli)
         responses = self.part.targets.responses
         batches = (self.part.inputs.batch(chunk) for chunk in rows.split(self.settings.batch_size))
         with self._autocast():

@@ -147,6 +147,24 @@ def test_the_first_epoch_fits_the_ridge_head_and_takes_no_step():
     assert len(steps) == 2 * 4
 
 
+def test_the_ridge_head_ends_at_ridge_from_all_stimuli():
+    images, responses = torch.randn(40, 3, 32, 32), torch.randn(40, 4)
+    network, trained = train(
+        lambda: FinetunedSettings().build(TASK, tiny_backbone(), "3"),
+        Part(TensorInputs(images, CPU), Targets(responses, None)),
+        TrainingSettings(epochs=3, batch_size=12, patience=0, validation=0.2),
+        0,
+        CPU,
+        "test",
+    )
+    assert (trained.n_train, trained.n_validation) == (32, 8)
+    again = RidgeHead(network.backbone.map_shape, 4)
+    with torch.no_grad():
+        features = network.backbone(images)
+        expected = again.fit(features, responses)
+        torch.testing.assert_close(network(images)["responses"], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_what_lies_behind_the_layer_is_left_out_of_efficientnet():
     backbone = load_candidate("efficientnet_lite0@random", device="cpu").module
     task = Task((3, 64, 64), 5, 0)
