@@ -20,6 +20,9 @@ from itprobe.progress import progress_bar
 LAMBDA_CAPS = (1e3, 1e4)
 """Drawn where none are given: where grids of three and of four decades to either side of 1 end."""
 
+KINDS = ("layers", "neuroids", "lambda-layers", "lambda-curve", "mappings")
+FORMATS = (".png", ".svg", ".txt")
+
 
 def draw_sweep(
     table: pd.DataFrame,
@@ -50,7 +53,8 @@ def draw_sweep(
         more than colours), and ``neuroids``, two candidates neuroid by neuroid. For each model and mapping
         with lambdas: ``lambda-layers``, a heat map of its layers, and ``lambda-curve`` of its best one. For
         each model with several mappings and layers: ``mappings``. Seeds of random weights count as one
-        model; where a picture can show one seed only, it is the first, or the middle one by score.
+        model; where a picture can show one seed only, it is the first, or the middle one by score. Pictures
+        of what an earlier run of the sweep had and this one lacks are removed.
     """
     baseline = table["baseline"].fillna("")
     rows = table.assign(
@@ -71,7 +75,18 @@ def draw_sweep(
         for group in groups:
             pictures += _draw_group(rows[rows["group"] == group], folder, file_name_of(group), caps)
             bar.update()
+    _remove_others(folder, {path.stem for path in pictures})
     return pictures
+
+
+def _remove_others(folder: Path, drawn: set[str]) -> None:
+    """Remove pictures that were not drawn this time; only where picture and caption stand there together."""
+    for kind in KINDS:
+        for path in folder.glob(f"{kind}-*.png"):
+            files = [path.with_name(f"{path.stem}{ending}") for ending in FORMATS]
+            if path.stem not in drawn and all(file.is_file() for file in files):
+                for file in files:
+                    file.unlink()
 
 
 def _draw_layers(rows: pd.DataFrame, groups: Sequence[str], path: Path) -> list[Path]:

@@ -62,7 +62,7 @@ NOTES: dict[str, str] = {
     "autoencoder": "images through a bottleneck, linear probe; pull=1 draws the bottleneck to the responses",
     "combined": "convolutions on a frozen layer, e.g. combined+torchvision/resnet50:layer3",
     "readout": "where and what of a frozen layer, per neuroid (Klindt et al. 2017)",
-    "finetuned": "a trained network, trained on from end to end; finetuned+BACKBONE[:LAYER]",
+    "finetuned": "a trained network, trained on end to end from ridge on its layer; finetuned+BACKBONE[:LAYER]",
 }
 
 _DEEP = 0.75

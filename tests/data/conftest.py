@@ -25,6 +25,13 @@ def image_writer() -> Callable[..., list[Path]]:
 
 
 @pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of the images im0 to im4."""
+    write_images(tmp_path / "images", [f"im{number}.png" for number in range(5)])
+    return tmp_path / "images"
+
+
+@pytest.fixture
 def make_recording(tmp_path: Path) -> Callable[..., NeuroidAssembly]:
     """A factory of small recordings with texts that are easily taken for numbers, and missing values."""
 

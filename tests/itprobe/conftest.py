@@ -1,8 +1,12 @@
-"""A small network in a file of its own, and a recording that it can predict."""
+"""A small network in a file of its own, a recording that it can predict, and one thread for all."""
+
+import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from itprobe.data import save_recording
 
@@ -20,6 +24,20 @@ class Net(torch.nn.Module):
 def make():
     return Net(), {"mean": (0, 0, 0), "std": (1, 1, 1), "size": 32}
 """
+
+
+@pytest.fixture
+def one_thread():
+    """Scores are bit-equal at equal threads; a process of two has half the cores."""
+    before, environment = torch.get_num_threads(), dict(os.environ)
+    torch.set_num_threads(1)
+    with threadpool_limits(1, "blas"):
+        yield
+    torch.set_num_threads(before)
+    # A local Dask cluster leaves OMP_NUM_THREADS=1 behind, which processes of later tests would take over.
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ from itprobe.sweeping.jobs import Entry, Progress
 from itprobe.sweeping.schedule import merged
 from itprobe.workers import LocalWorkers, WorkerDied, open_workers, thread_limits
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OPTIONS = {"mean": (0, 0, 0), "std": (1, 1, 1), "size": 32}
 NET = """
 import os, signal, time, torch
@@ -58,20 +60,6 @@ def make():
 """
 EFFICIENTNET = "efficientnet_lite0@random"
 MAPPINGS = ["ridge", "banded", "cka"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Scores are bit-equal at equal threads; a process of two has half the cores."""
-    before, environment = torch.get_num_threads(), dict(os.environ)
-    torch.set_num_threads(1)
-    with threadpool_limits(1, "blas"):
-        yield
-    torch.set_num_threads(before)
-    # A local Dask cluster leaves OMP_NUM_THREADS=1 behind, which processes of later tests would take over.
-    for name in set(os.environ) - set(environment):
-        del os.environ[name]
-    os.environ.update(environment)
 
 
 @pytest.fixture
@@ -304,17 +292,6 @@ def test_a_cluster_equals_one_process_though_one_worker_is_killed(planted_file, 
     check_equal(tmp_path / "out", tmp_path / "whole")
 
 
-def test_a_process_that_always_dies_is_given_up(monkeypatch):
-    monkeypatch.setattr(
-        workers, "_prepare_process", max
-    )  # itprobe takes seconds to import, and is not needed
-    with open_workers(2) as made:
-        dying = made.submit(os._exit, 1)
-        assert made.submit(abs, -3).result() == 3  # the others work on
-        with pytest.raises(WorkerDied):
-            dying.result()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_a_sweep_that_is_stopped_goes_on_where_it_stood(planted_file, tmp_path, own_store, sent):
@@ -363,63 +340,3 @@ def test_a_worker_that_sees_something_else_says_so(planted, tmp_path, monkeypatc
         with pytest.raises(InputError, match=r"has itprobe 0\.0\.0, the sweep has"):
             _read_commission(path)
 
-
-def test_a_scheduler_that_does_not_answer_is_named_with_the_alternative(monkeypatch, tmp_path):
-    pytest.importorskip("distributed")
-    assert workers.CONNECT_SECONDS <= 5  # of the 10 seconds that it may take
-    monkeypatch.setattr(workers, "CONNECT_SECONDS", 0.5)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    for wrong in (address, "nonsense://x", "no-such-host.invalid:8786"):
-        # known before the recording is looked for
-        with pytest.raises(
-            InputError, match=r"(no Dask scheduler answers at|is no address) .*--jobs N"
-        ) as raised:
-            sweep(["pixels"], "no-such-recording", out=tmp_path / "out", scheduler=wrong)
-        assert wrong in str(raised.value)
-        assert "\n" not in str(raised.value)
-    assert not (tmp_path / "out").exists()
-    with pytest.raises(InputError, match="--scheduler is empty"), open_workers(scheduler=" "):
-        pass
-
-
-def test_a_service_of_another_kind_is_no_scheduler():
-    pytest.importorskip("distributed")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer():
-            with server.accept()[0] as connection:
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        Thread(target=answer, daemon=True).start()
-        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(InputError, match="no Dask scheduler answers"), open_workers(scheduler=address):
-            pass
-
-
-def test_what_cannot_be_is_one_line(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(SystemExit) as raised:
-        main(["sweep", "pixels", "--recording", "simulated_small", "--scheduler", "tcp://localhost:8786"])
-    assert raised.value.code == 2
-    message = capsys.readouterr().err
-    assert "pip install 'itprobe[cluster]'" in message
-    assert "--jobs N" in message
-    for jobs, scheduler, text in (
-        (0, None, "one process at least"),
-        (2, "tcp://localhost:1", "one of the two"),
-    ):
-        with pytest.raises(InputError, match=text), open_workers(jobs, scheduler):
-            pass
-    with open_workers() as none:
-        assert none is None
-
-
-def test_processes_share_the_cores_and_take_no_more_than_this_one(monkeypatch):
-    monkeypatch.setattr(workers, "cpu_count", lambda: 8)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
-    assert thread_limits(2) == (1, 4)  # BLAS has one thread in these tests
-    assert thread_limits(1) == (1, 6)
-    assert thread_limits(100) == (1, 1)
-    assert LocalWorkers.died is WorkerDied

@@ -90,6 +90,27 @@ def test_every_kind_of_picture_is_there_and_resumed_results_give_the_same(
     assert pictures_of(out) == before
 
 
+def test_pictures_of_what_a_sweep_no_longer_has_go_and_ones_own_files_stay(planted_file, tmp_path):
+    out, settings = tmp_path / "out", Settings(inner_folds=0, mappings=["ridge", "cka"])
+    outcome = carry_out(["pixels", "object_onehot"], planted_file, settings, out)
+    drawn = draw_sweep(outcome.table, outcome.results, outcome.curves, out)
+    assert out / "layers-cka.png" in drawn
+    (out / "layers-notes.txt").write_text("mine")
+    (out / "neuroids-of-a-paper.png").write_bytes(b"mine")
+    ridge = [row == "ridge" for row in outcome.table["mapping"]]
+    table, results, curves = (
+        outcome.table[ridge].reset_index(drop=True),
+        *(
+            [one for one, kept in zip(parts, ridge, strict=True) if kept]
+            for parts in (outcome.results, outcome.curves)
+        ),
+    )
+    again = draw_sweep(table, results, curves, out)
+    left = {path.name for ending in (".png", ".svg", ".txt") for path in out.glob(f"*{ending}")}
+    expected = {f"{path.stem}{ending}" for path in again for ending in (".png", ".svg", ".txt")}
+    assert left == expected | {"layers-notes.txt", "neuroids-of-a-paper.png"}
+
+
 def test_results_of_older_versions_are_taken_over_and_not_drawn(planted_file, tmp_path):
     out, settings = tmp_path / "out", Settings(inner_folds=0)
     carry_out(["pixels", "object_onehot"], planted_file, settings, out)

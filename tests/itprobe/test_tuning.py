@@ -22,16 +22,9 @@ from itprobe.models.fitted import load_fitted
 from itprobe.tuning import HELD_OUT, inner_part, tune
 
 optuna = pytest.importorskip("optuna")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FIXED = {"side": "16", "widths": "4", "hidden": "8", "epochs": "3", "shift": "0"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -312,59 +305,6 @@ def test_a_reason_that_stops_every_trial_is_told(plant, tmp_path, capfd):
     ):
         tune("dual_task", str(tmp_path / "nameless.nc"), 2, device="cpu", out=tmp_path)
     assert "Traceback" not in "".join(capfd.readouterr())
-
-
-def code_of(arguments):
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return ended.value.code
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["convnett"], "unknown fitted candidate: 'convnett'; did you mean convnet"),
-        (["efficientnet_lite0"], "unknown fitted candidate: 'efficientnet_lite0'"),
-        (["own.py::make"], "unknown fitted candidate: 'own.py::make'"),
-        (["convnet", "--trials", "0"], "--trials must be at least 1, not 0"),
-        (["convnet", "--split", "curse"], "unknown split: 'curse'; did you mean course"),
-        (["convnet", "--region", "V9"], "V9"),
-        (["convnet", "--set", "epoch=3"], "unknown parameter of convnet: 'epoch'"),
-        (["combined+efficientnet_lite0@random"], "names no layer"),
-    ],
-)
-def test_mistakes_are_one_line_and_exit_code_2(arguments, text, planted_file, tmp_path, capsys):
-    command = ["tune", *arguments, "--recording", planted_file, "--device", "cpu", "--out", tmp_path / "out"]
-    assert code_of(command) == 2
-    message = capsys.readouterr().err
-    assert text in message
-    assert len(message.strip().splitlines()) == 1
-
-
-def test_the_command_prints_the_best_and_draws_the_study(visible_file, tmp_path, capsys):
-    options = [part for name, value in FIXED.items() for part in ("--set", f"{name}={value}")]
-    main(
-        [
-            "tune",
-            "convnet",
-            "--recording",
-            visible_file,
-            "--trials",
-            "4",
-            "--device",
-            "cpu",
-            "--out",
-            str(tmp_path / "t"),
-            *options,
-        ]
-    )
-    printed = capsys.readouterr().out
-    assert "convnet: best of 4 trials, r " in printed
-    best = json.loads((tmp_path / "t" / "convnet.json").read_text())
-    assert f"--set lr={best['parameters']['lr']}" in printed
-    for ending in (".png", ".svg", ".txt"):
-        assert (tmp_path / "t" / f"convnet{ending}").stat().st_size > 0
-    assert "the test part was not read" in (tmp_path / "t" / "convnet.txt").read_text()
 
 
 CHILD = """

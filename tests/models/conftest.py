@@ -3,11 +3,17 @@ import os
 # Brain-Score's activation cache must not reach the tests' home folder, nor answer for our code.
 os.environ.setdefault("RESULTCACHING_DISABLE", "1")
 
+import brainscore_vision
 import numpy as np
 import pandas as pd
 import pytest
 from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 from PIL import Image
+
+from itprobe.models import load_candidate
+
+STAND_IN = "pixels"
+"""A registered name of Brain-Score's zoo under which tests put models of their own."""
 
 
 @pytest.fixture
@@ -41,3 +47,20 @@ def make_stimuli(tmp_path):
         return stimuli
 
     return make
+
+
+@pytest.fixture
+def zoo_gives(monkeypatch):
+    """Let the zoo give some model; returns its candidate."""
+
+    def give(model, device="cpu"):
+        monkeypatch.setattr(
+            brainscore_vision, "load_model", lambda name: model() if callable_factory(model) else model
+        )
+        return load_candidate(f"brainscore/{STAND_IN}", device=device)
+
+    return give
+
+
+def callable_factory(model):
+    return type(model).__name__ == "function"

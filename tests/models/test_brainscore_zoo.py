@@ -1,4 +1,4 @@
-"""Candidates from Brain-Score's zoo, against Brain-Score's own activations models, screen and plugin search."""
+"""Candidates from Brain-Score's zoo, against Brain-Score's own activations models and screen."""
 
 import functools
 import os
@@ -33,9 +33,6 @@ from itprobe.models.brainscore_zoo.network import ZooNetwork
 from itprobe.models.brainscore_zoo.recorder import ZooRecorder
 from itprobe.models.brainscore_zoo.registrations import plugin_digest, plugins
 
-STAND_IN = "pixels"
-"""A registered name under which tests put models of their own."""
-
 USUAL = functools.partial(load_preprocess_images, image_size=48)
 
 
@@ -66,23 +63,6 @@ def committed(activations_model, regions=None, visual_degrees=8):
     )
 
 
-@pytest.fixture
-def zoo_gives(monkeypatch):
-    """Let the zoo give some model; returns its candidate."""
-
-    def give(model, device="cpu"):
-        monkeypatch.setattr(
-            brainscore_vision, "load_model", lambda name: model() if callable_factory(model) else model
-        )
-        return load_candidate(f"brainscore/{STAND_IN}", device=device)
-
-    return give
-
-
-def callable_factory(model):
-    return type(model).__name__ == "function"
-
-
 def streamed(candidate, stimuli, layer, **options):
     return np.concatenate([part[layer] for _, part in candidate.stream(stimuli, [layer], **options)])
 
@@ -92,61 +72,6 @@ def recorded(activations_model, stimuli, layer):
     assembly = activations_model(stimuli, layers=[layer])
     assert list(assembly["stimulus_id"].values) == list(stimuli["stimulus_id"])
     return assembly.transpose("presentation", "neuroid").values
-
-
-# Names
-
-
-def test_names_are_those_that_brain_score_finds():
-    names = list(plugins())
-    assert len(names) > 700
-    for name in names[::40]:
-        found = ImportPlugin("brainscore_vision", "models", name).locate_plugin()
-        assert plugins()[name].name == found
-    listed = {listing.identifier for listing in list_candidates()}
-    assert {f"brainscore/{name}" for name in names} <= listed
-
-
-def test_listing_imports_no_plugin():
-    import subprocess
-
-    code = (
-        "import sys; from itprobe.models import list_candidates; list_candidates(); "
-        "print([m for m in sys.modules if m.startswith('brainscore_vision.models')])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "layer"),
-    [
-        ("brainscore/alexnet", "brainscore/alexnet", None),
-        ("brainscore/alexnet:features.2", "brainscore/alexnet", "features.2"),
-        ("brainscore/convnext_tiny:in12k_ft_in1k", "brainscore/convnext_tiny:in12k_ft_in1k", None),
-        ("brainscore/convnext_tiny:in12k_ft_in1k:IT", "brainscore/convnext_tiny:in12k_ft_in1k", "IT"),
-        ("brainscore/nosuch:conv1", "brainscore/nosuch", "conv1"),
-    ],
-)
-def test_ids_with_colons(text, name, layer):
-    parsed = parse_candidate(text)
-    assert (parsed.name, parsed.layer) == (name, layer)
-    assert str(parsed) == text
-
-
-def test_what_is_misspelt():
-    with pytest.raises(InputError, match=r"did you mean .*alexnet_random"):
-        load_candidate("brainscore/alexnet_randon")
-    with pytest.raises(InputError, match="unknown model of Brain-Score's zoo"):
-        load_candidate("brainscore/convnext_tiny")
-    with pytest.raises(InputError, match="has no weights"):
-        load_candidate("brainscore/alexnet@random")
-    with pytest.raises(InputError, match="name is empty"):
-        parse_candidate("brainscore/:conv1")
-    with pytest.raises(InputError, match="layer after ':' is empty"):
-        parse_candidate("brainscore/alexnet:")
 
 
 # Features equal Brain-Score's
@@ -313,57 +238,6 @@ def test_no_layer_is_chosen_on_a_downloaded_recording(monkeypatch):
         candidate.resolve_layer("IT")
 
 
-class Brain:
-    """A BrainModel of its own: no layers, a response of its own for each region, rows in another order."""
-
-    identifier = "brain"
-
-    def __init__(self, visual_degrees=8, time_bins=1, rows=None):
-        self._degrees, self._bins, self._rows = visual_degrees, time_bins, rows
-
-    def visual_degrees(self):
-        return self._degrees
-
-    def start_recording(self, recording_target, time_bins):
-        assert time_bins == [(70, 170)]
-        self.region = recording_target
-
-    def look_at(self, stimuli, number_of_trials=1):
-        print("a model that talks")
-        ids = list(stimuli["stimulus_id"])[::-1][: self._rows]
-        images = np.array([pixels(stimuli.get_stimulus(key)) for key in ids])
-        values = images.mean(axis=(1, 2)) * (2 if self.region == "IT" else 1)
-        coords = {
-            "stimulus_id": ("presentation", ids),
-            "more": ("presentation", ids),
-            "neuroid_id": ("neuroid", [0, 1, 2]),
-            "region": ("neuroid", [self.region] * 3),
-            "time_bin_start": ("time_bin", [70] * self._bins),
-            "time_bin_end": ("time_bin", [170] * self._bins),
-        }
-        stacked = np.stack([values] * self._bins, axis=-1)
-        return NeuroidAssembly(stacked, coords=coords, dims=["presentation", "neuroid", "time_bin"])
-
-
-def pixels(path):
-    return np.asarray(brainscore_screen.Image.open(path).convert("RGB"), dtype=float)
-
-
-def test_a_brain_model_of_its_own_is_looked_at(make_stimuli, zoo_gives, capsys):
-    stimuli = make_stimuli(5)
-    candidate = zoo_gives(Brain())
-    assert candidate.layers() == ["IT"]
-    expected = [pixels(stimuli.get_stimulus(key)).mean(axis=(0, 1)) for key in stimuli["stimulus_id"]]
-    both = [part for _, part in candidate.stream(stimuli, ["IT", "V4"], batch_size=2)]
-    np.testing.assert_allclose(
-        np.concatenate([part["IT"] for part in both]), 2 * np.array(expected), rtol=1e-5
-    )
-    np.testing.assert_allclose(np.concatenate([part["V4"] for part in both]), expected, rtol=1e-5)
-    assert capsys.readouterr().out == ""
-    with pytest.raises(InputError, match="unknown layer"):
-        candidate.check_layer("layer4")
-
-
 def test_a_commitment_that_records_in_its_own_way_is_looked_at(make_stimuli, zoo_gives):
     """As the zoo's recurrent networks do, whose regions are other layers in every time bin."""
 
@@ -379,14 +253,6 @@ def test_a_commitment_that_records_in_its_own_way_is_looked_at(make_stimuli, zoo
     assert candidate.resolve_layer("IT") == "IT"
     single = streamed(zoo_gives(committed(wrapped())), stimuli, "fc")
     np.testing.assert_allclose(streamed(candidate, stimuli, "IT"), 2 * single, atol=1e-5)
-
-
-def test_what_a_brain_model_may_not_return(make_stimuli, zoo_gives):
-    stimuli = make_stimuli(4)
-    with pytest.raises(InputError, match="2 time bins"):
-        streamed(zoo_gives(Brain(time_bins=2)), stimuli, "IT")
-    with pytest.raises(InputError, match="3 rows for 4 stimuli"):
-        streamed(zoo_gives(Brain(rows=3)), stimuli, "IT")
 
 
 # The screen
@@ -440,11 +306,6 @@ def test_keys_of_the_store_tell_weights_and_preprocessing(make_stimuli, zoo_give
     assert not gram_keys(zoo_gives(committed(wrapped(kind=Firsts))), "stimuli", ["conv"])
 
 
-def test_a_plugins_digest_tells_its_code():
-    assert plugin_digest("alexnet_random") != plugin_digest("resnet18_random")
-    assert len(plugin_digest("alexnet_random")) == 64
-
-
 # Caches
 
 
@@ -464,50 +325,6 @@ def test_brain_scores_caches_neither_answer_nor_grow(make_stimuli, zoo_gives, mo
 
 
 # What goes wrong
-
-
-def test_weights_that_cannot_be_downloaded(zoo_gives):
-    def load():
-        urlopen("http://127.0.0.1:9/weights.pth")
-
-    with pytest.raises(
-        InputError, match=r"cannot be downloaded from http://127.0.0.1:9/weights.pth"
-    ) as caught:
-        zoo_gives(load)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("place", "origin"),
-    [
-        ({"repo_id": "lab/net"}, "https://huggingface.co/lab/net "),
-        ({"bucket": "storage", "relative_path": "models/net.pth"}, "s3://storage/models/net.pth "),
-        ({}, "its origin "),
-    ],
-)
-def test_where_weights_would_come_from(zoo_gives, place, origin):
-    def fetch(repo_id=None, bucket=None, relative_path=None):
-        raise ConnectionError("refused")
-
-    def load():
-        fetch(**place)
-
-    with pytest.raises(InputError, match=f"cannot be downloaded from {origin}"):
-        zoo_gives(load)
-
-
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "plenoptic", None)
-    with pytest.raises(InputError, match=r"needs the Python package 'plenoptic.*', which is not installed"):
-        load_candidate("brainscore/steer_pyr_scatter_v2_ds4")
-
-
-def test_a_plugin_that_fails(zoo_gives):
-    def load():
-        raise SystemExit("no licence")
-
-    with pytest.raises(InputError, match=r"brainscore_vision/models/pixels\) raised SystemExit: no licence"):
-        zoo_gives(load)
 
 
 class Broken(Net):
