@@ -25,7 +25,7 @@ from itprobe.benchmarks.identifiers import FITTED
 from itprobe.benchmarks.spaces import space_grams, spaces_of
 from itprobe.data import stimulus_set_sha256
 from itprobe.errors import InputError
-from itprobe.files import make_folder
+from itprobe.files import check_folder
 from itprobe.leaderboard import SIMULATED_NOTE, Result, draw_diagnostics, save_result
 from itprobe.leaderboard.result import (
     BenchmarkInfo,
@@ -204,7 +204,13 @@ def _layers_of(candidate: Candidate, wanted: list[str]) -> list[str]:
     names: list[str] = []
     for name in wanted or ["blocks"]:
         if name in ("all", "blocks"):
-            names += candidate.layers("all" if name == "all" else "blocks")
+            found = candidate.layers("all" if name == "all" else "blocks")
+            if not found:
+                raise InputError(
+                    f"{candidate.identifier} has no {'layers' if name == 'all' else 'blocks'} that compute anything: "
+                    "no convolution, linear or attention layer; name a module of it that runs, as MODEL:MODULE"
+                )
+            names += found
         elif name == AUTO:
             names.append(name)
         else:
@@ -249,7 +255,7 @@ def score_requests(
     """
     bench = load_benchmark(benchmark, mapping)
     if results is not None:
-        make_folder(Path(results))  # a folder that cannot be written is better known before hours of work
+        check_folder(Path(results))
     stimuli = bench.target.stimulus_set
     digest = stimulus_set_sha256(stimuli)
     started = datetime.now(UTC).isoformat(timespec="seconds")

@@ -111,6 +111,14 @@ def make_folder(path: Path) -> None:
         raise InputError(f"the folder {path} cannot be written; choose another one or change its permissions")
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be written, which is better known before hours of work.
+
+    What is missing of it is made when there is something to put into it: a run that is refused leaves none behind.
+    """
+    make_folder(next(part for part in (folder, *folder.parents) if os.access(part, os.F_OK)))
+
+
 def sha256_file(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with Path(path).open("rb") as stream:

@@ -10,7 +10,7 @@ from itprobe.benchmarks import brainscore_score, load_benchmark
 from itprobe.benchmarks.evaluation import Evaluation
 from itprobe.benchmarks.identifiers import FITTED
 from itprobe.data import stimulus_set_sha256
-from itprobe.files import make_folder
+from itprobe.files import check_folder
 from itprobe.leaderboard import Result, save_result
 from itprobe.leaderboard.result import CandidateInfo, MappingInfo
 from itprobe.leaderboard.training_figure import draw_training
@@ -61,7 +61,7 @@ def score_fitted(
     ]
     bench = load_benchmark(benchmark)
     if results is not None:
-        make_folder(Path(results))
+        check_folder(Path(results))
     digest = stimulus_set_sha256(bench.target.stimulus_set)
     for candidate in candidates:
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), monotonic()

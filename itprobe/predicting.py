@@ -20,7 +20,7 @@ from itprobe.benchmarks.spaces import space_grams, spaces_of
 from itprobe.benchmarks.target import Target, default_region
 from itprobe.data import load_recording, stimulus_set_sha256
 from itprobe.errors import InputError, unknown_name
-from itprobe.files import make_folder
+from itprobe.files import check_folder
 from itprobe.fitting import fitted_info, fitted_mapping
 from itprobe.leaderboard.board.answers import About, Answers, PublicPart, write_answers
 from itprobe.leaderboard.result import CandidateInfo, MappingInfo, TrainingInfo
@@ -135,7 +135,7 @@ def predict(
     out = Path(out)
     if out.is_dir():
         raise InputError(f"{out} is a folder: name the file to write, e.g. {out / 'preds.nc'}")
-    make_folder(out.parent)  # better known before hours of work
+    check_folder(out.parent)
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), monotonic()
     task = prepare_task(recording, split, region, seed)
     if mapping == FITTED or model.partition("+")[0] in {name.partition("+")[0] for name in FITTED_NAMES}:

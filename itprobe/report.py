@@ -7,7 +7,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from itprobe.errors import InputError
-from itprobe.files import make_folder
+from itprobe.files import check_folder
 from itprobe.leaderboard import Result
 from itprobe.leaderboard.ranking import interval_text
 from itprobe.leaderboard.report_table import TableHeading, TableRow, to_frame
@@ -72,16 +72,19 @@ def make_table(settings: TableSettings, out: Path | None = None) -> Table:
     Raises
     ------
     InputError
-        If the recording, the region, the backbone or a row does not exist.
+        If the recording, the region, the backbone or a row does not exist, or there are too few stimuli for
+        the split.
     """
     if out is not None:
-        make_folder(out)
+        check_folder(out)
     maker = RowMaker(settings, out)
-    heading = maker.heading  # a recording or backbone that is not there is better known before hours of work
-    target = maker.bench.target
     settings.tuned.check(
-        str(target.recording["sha256"]), [f"{settings.split}, seed {seed}" for seed in settings.seeds]
+        str(maker.bench.target.recording["sha256"]),
+        [f"{settings.split}, seed {seed}" for seed in settings.seeds],
     )
+    # What no row can do without is better known before hours of work, the splits before a backbone is loaded.
+    _ = maker.plan
+    heading = maker.heading
     wanted = settings.rows or tuple(ROWS)
     rows = []
     with progress_bar(len(wanted), "table", "row") as bar:

@@ -23,6 +23,7 @@ def add_submit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "model", nargs="?", metavar="MODEL", help="NAME[@WEIGHTS][:LAYER], e.g. efficientnet_lite0:_blocks.12"
     )
     parser.add_argument("--out", required=True, metavar="FILE.zip")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE.zip where it is there already")
     parser.add_argument(
         "--layer",
         metavar="L",
@@ -86,7 +87,7 @@ def run_submit(options: argparse.Namespace) -> None:
         given = [name for name in ("model", *_MODEL_OPTIONS) if getattr(options, name)]
         if given:
             raise InputError(f"--plugin {options.plugin} is no model; leave {given[0].replace('_', '-')} out")
-        made = submit_native(options.plugin, options.out)
+        made = submit_native(options.plugin, options.out, overwrite=options.overwrite)
     elif options.model is None:
         raise InputError("name a model to submit, or one of itprobe's own plugins with --plugin")
     else:
@@ -102,6 +103,7 @@ def run_submit(options: argparse.Namespace) -> None:
             visual_degrees=options.visual_degrees,
             device=options.device,
             seed=options.seed,
+            overwrite=options.overwrite,
         )
     print(f"plugin: {made.plugin.kind}/{made.plugin.name}, {len(made.plugin.files)} files")
     if made.region_layer_map:

@@ -12,7 +12,7 @@ from itprobe.auto_layer import AUTO
 from itprobe.benchmarks import parse_benchmark
 from itprobe.benchmarks.identifiers import FITTED
 from itprobe.errors import InputError, unknown_name
-from itprobe.files import atomic_file, make_folder
+from itprobe.files import atomic_file, check_folder
 from itprobe.leaderboard.submission.native import native_plugin
 from itprobe.leaderboard.submission.plugin import (
     REGIONS,
@@ -71,6 +71,7 @@ def submit(
     visual_degrees: float = 8,
     device: str = "auto",
     seed: int = DEFAULT_SEED,
+    overwrite: bool = False,
 ) -> Submission:
     """Write a candidate as a Brain-Score plugin that stands alone, in a zip file.
 
@@ -98,12 +99,14 @@ def submit(
     device : str
     seed : int
         Of the splits that ``auto`` is chosen in.
+    overwrite : bool
+        Whether a zip file that is there already is replaced.
 
     Raises
     ------
     InputError
-        If the model cannot be written down, a layer or name is none, or a file cannot be written. What can be
-        known without loading the model is said before it is.
+        If the model cannot be written down, a layer or name is none, or a file cannot be written or is there
+        already. What can be known without loading the model is said before it is.
     """
     parsed = check_exportable(model)
     wanted = _wanted_layers(parsed, layer, regions or {}, benchmark)
@@ -113,7 +116,7 @@ def submit(
         check_reference(bibtex)
     if not 0 < visual_degrees < 180:
         raise InputError(f"the field of view must be between 0 and 180 degrees, not {visual_degrees:g}")
-    _check_out(Path(out))
+    _check_out(Path(out), overwrite)
     candidate = load_candidate(CandidateId(parsed.name, parsed.weights), device)
     assert isinstance(candidate, NetworkCandidate), "controls were refused"
     recipe = recipe_of(parsed)
@@ -151,15 +154,15 @@ def submit(
     return Submission(path, plugin, hosted, wanted, notes)
 
 
-def submit_native(kind: str, out: str | Path) -> Submission:
+def submit_native(kind: str, out: str | Path, *, overwrite: bool = False) -> Submission:
     """Write itprobe's own benchmarks, metrics or data as a plugin, in a zip file.
 
     Raises
     ------
     InputError
-        If there is no such kind, or the file cannot be written.
+        If there is no such kind, or the file cannot be written, or is there already and `overwrite` is false.
     """
-    _check_out(Path(out))
+    _check_out(Path(out), overwrite)
     plugin = native_plugin(kind)
     note = f"these {kind} are code of itprobe: they need it installed, as their requirements.txt says"
     return Submission(plugin.write(out), plugin, None, {}, [note])
@@ -189,12 +192,14 @@ def _wanted_layers(
     return wanted
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path, overwrite: bool) -> None:
     if out.suffix != ".zip":
         raise InputError(f"--out {out}: a submission is a zip file; give it a name that ends in .zip")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; give the name of a file in it")
-    make_folder(out.parent)
+    if out.exists() and not overwrite:
+        raise InputError(f"--out {out} is there already; give another name, or --overwrite to replace it")
+    check_folder(out.parent)
 
 
 def _chosen_layer(candidate: str, benchmark: str, device: str, seed: int) -> tuple[str, list[str]]:

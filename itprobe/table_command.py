@@ -6,6 +6,11 @@ from pathlib import Path
 from itprobe.command_options import add_computing, extraction_of
 
 DEFAULT_OUT = "itprobe-table"
+ROW_NAMES = (
+    "pixels, layer2-trained, layer2-random, layer3-trained, layer3-random, data-driven, dual-task, combined-layer2, "
+    "combined-layer3, autoencoder, finetuned, readout, ridge, random-seeds, object_onehot, category_onehot, latents"
+)
+"""Those of `itprobe.report_rows.ROWS`, which takes seconds to import."""
 
 
 def add_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -29,7 +34,7 @@ def add_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="network whose layers stand for the report's (default torchvision/resnet50; efficientnet_lite0 where its "
         "weights cannot be fetched, which is said)",
     )
-    parser.add_argument("--split", default="course", help="default course: 81 % train, 9 % test")
+    parser.add_argument("--split", default="course", help="default course: 81 %% train, 9 %% test")
     parser.add_argument(
         "--splits",
         type=int,
@@ -45,7 +50,10 @@ def add_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="random networks in the row over seeds (default 3)",
     )
     parser.add_argument(
-        "--rows", default="", metavar="ROW,ROW", help="only these, e.g. pixels,layer3-trained,combined-layer3"
+        "--rows",
+        default="",
+        metavar="ROW,ROW",
+        help=f"only these, e.g. pixels,layer3-trained; there are {ROW_NAMES}",
     )
     parser.add_argument(
         "--tuned",

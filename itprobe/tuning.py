@@ -2,10 +2,11 @@
 
 import json
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -26,6 +27,7 @@ from itprobe.metrics import DEFAULT_SEED, SPLITS, pearson_r
 from itprobe.metrics.splits import Split
 from itprobe.models.fitted import FITTED_NAMES, NetworkFit, load_fitted
 from itprobe.models.fitted.inputs import PreparedRows
+from itprobe.models.fitted.run import KEPT
 from itprobe.models.fitted.search import SPACES
 from itprobe.models.fitted.settings import Epoch
 from itprobe.models.identifiers import FittedId, parse_fitted
@@ -122,9 +124,9 @@ def tune(
     first = load_fitted(parsed, device, seed, options)
     assert isinstance(first, NetworkFit), "an id that parses names one of our networks"
     out = Path(out)
-    make_folder(out)
     assembly = load_recording(recording)
     target = prepare_target(assembly, region or default_region(assembly))
+    _check_objects(first, target)
     inner = inner_part(target, SPLITS[_known_split(split)](target.stimuli, seed).splits[0], seed)
     digest = str(target.recording["sha256"])[:DIGEST_LENGTH]
     about: dict[str, object] = {
@@ -136,7 +138,7 @@ def tune(
     }
     where = storage or f"sqlite:///{(out / 'study.db').resolve()}"
     shown = _without_password(where) if storage else str(out / "study.db")
-    with _reported(shown):
+    with _reported(shown), _folder_for_study(out):
         study = _study(optuna, where, shown, about, seed)
         objective = _Objective(parsed, target, inner, device, seed, dict(options or {}), first.design.rows)
         states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
@@ -154,6 +156,28 @@ def tune(
         tuned, about, shown if storage else "study.db", out / f"{file_name_of(str(parsed))}.json", trials
     )
     return tuned
+
+
+def _check_objects(candidate: NetworkFit, target: Target) -> None:
+    """Refuse a recording without objects to learn: each trial would fail by it."""
+    if candidate.design.needs_labels and (target.strata is None or len(np.unique(target.strata)) < 2):
+        raise InputError(
+            f"{candidate.identifier} learns objects beside responses, and {target.recording['identifier']} names fewer "
+            "than two; it needs a stimulus-set column object_name"
+        )
+
+
+@contextmanager
+def _folder_for_study(folder: Path) -> Iterator[None]:
+    """Make a folder that a storage may lie in; what was made of it goes again if nothing was put there."""
+    missing = [part for part in (folder, *folder.parents) if not os.access(part, os.F_OK)]
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        for part in missing:
+            with suppress(OSError):  # something lies in it, or another process was as quick
+                part.rmdir()
 
 
 def inner_part(target: Target, split: Split, seed: int) -> Split:
@@ -196,7 +220,8 @@ class _Objective:
             made.watch = lambda number, epoch: _report(trial, number, epoch)
             result, _ = fit_split(made, self.target, self.inner, {"split": "tuning"})
         except InputError as error:
-            trial.set_user_attr("failed", str(error))
+            # What it says of a kept checkpoint is true of other trainings: a trial's go with its folder.
+            trial.set_user_attr("failed", str(error).partition(KEPT)[0])
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -13,13 +13,16 @@ from io import TextIOWrapper
 from queue import SimpleQueue
 from threading import Lock, Thread
 from time import sleep
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from joblib import cpu_count
 from joblib.externals.loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from itprobe.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 CONNECT_SECONDS = 5
 """How long a scheduler may take to answer; within ten the command says that it does not."""
@@ -224,7 +227,7 @@ class ClusterWorkers:
 
     def __init__(self, address: str) -> None:
         try:
-            from distributed import Client, KilledWorker
+            from distributed import KilledWorker
             from distributed.comm import parse_host_port
             from distributed.comm.addressing import parse_address
         except ModuleNotFoundError:
@@ -244,13 +247,7 @@ class ClusterWorkers:
                 f"--scheduler {address} is no address ({_first_line(error)}); write e.g. tcp://10.0.0.5:8786, or use "
                 "processes of this machine: --jobs N"
             ) from None
-        try:
-            self._client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        except Exception as error:  # nobody there, no address, or bytes of another service, read as anything
-            raise InputError(
-                f"no Dask scheduler answers at {address} ({_first_line(error)}); start one there "
-                "(dask scheduler), or use processes of this machine: --jobs N"
-            ) from None
+        self._client = _connected(address)
         self._executor = self._client.get_executor(pure=False)
 
     def submit(self, function: Callable[..., Any], *arguments: object) -> "Future[Any]":
@@ -262,6 +259,28 @@ class ClusterWorkers:
         """Take back the jobs that nobody has begun; a job at work ends by itself."""
         self._executor.shutdown(wait=False)
         self._client.close()
+
+
+def _connected(address: str) -> "Client":
+    """A client of the scheduler, or `InputError` where none answers within `CONNECT_SECONDS`."""
+    from distributed import Client
+
+    class Attempt(Client):
+        """One that could not connect is closed once more when it is forgotten, and complains that it cannot be."""
+
+        def __del__(self) -> None:
+            if self.status == "running":
+                super().__del__()
+
+    try:
+        return Attempt(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except Exception as error:  # nobody there, no address, or bytes of another service, read as anything
+        known = isinstance(error, OSError | TimeoutError)
+        reason = _first_line(error) if known else "what answers there is something else"
+        raise InputError(
+            f"no Dask scheduler answers at {address} ({reason}); start one there (dask scheduler), or use processes "
+            "of this machine: --jobs N"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

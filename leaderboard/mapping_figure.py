@@ -159,6 +159,8 @@ def _agreement_sentences(curves: Mapping[str, LayerCurve], agreement: RankAgreem
         if curve.best is not None:
             sentences.append(f"{name}: {curve.layers[curve.best]} ({curve.value[curve.best]:.3f}).")
     for i, j in combinations(range(len(agreement.mappings)), 2):
+        if agreement.n_layers[i, j] < 2:
+            continue
         sentences.append(
             f"{agreement.mappings[i]} and {agreement.mappings[j]}: Kendall τ {agreement.kendall[i, j]:.2f}, Spearman ρ "
             f"{agreement.spearman[i, j]:.2f} over {agreement.n_layers[i, j]} layers."

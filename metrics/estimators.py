@@ -76,6 +76,8 @@ class GramRidgeCV(_GramEstimator):
         One lambda per column of y, or one for all.
     kernel : {"linear", "precomputed"}
         Whether X holds features (n, p) or inner products, (n, n) in `fit` and (m, n) in `predict`.
+    folds : int, optional
+        Inner folds that choose lambda; leave-one-out if not given.
 
     Attributes
     ----------
@@ -90,21 +92,29 @@ class GramRidgeCV(_GramEstimator):
 
     Notes
     -----
-    Equal to ``sklearn.linear_model.RidgeCV(alphas, fit_intercept=True)``, at a cost that does not
+    Without folds equal to ``sklearn.linear_model.RidgeCV(alphas, fit_intercept=True)``, at a cost that does not
     grow with p once the Gram matrix is there.
     """
 
     def __init__(
-        self, alphas: str | ArrayLike = "auto", alpha_per_target: bool = True, kernel: str = "linear"
+        self,
+        alphas: str | ArrayLike = "auto",
+        alpha_per_target: bool = True,
+        kernel: str = "linear",
+        folds: int | None = None,
     ) -> None:
         self.alphas = alphas
         self.alpha_per_target = alpha_per_target
         self.kernel = kernel
+        self.folds = folds
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> "GramRidgeCV":
-        """Fit to features or kernel X and responses y, (n,) or (n, q)."""
+    def fit(self, X: ArrayLike, y: ArrayLike, strata: ArrayLike | None = None) -> "GramRidgeCV":
+        """Fit to features or kernel X and responses y, (n,) or (n, q); folds are balanced by `strata` (n,)."""
         K, responses = self._kernel_and_responses(X, y)
-        fitted = RidgeMapping(read_alphas(self.alphas), self.alpha_per_target).fit(K, responses)
+        labels = None if strata is None else np.asarray(strata)
+        check_consistent_length(K, labels)
+        mapping = RidgeMapping(read_alphas(self.alphas), self.alpha_per_target, self.folds)
+        fitted = mapping.fit(K, responses, strata=labels)
         self._keep(fitted.solution)
         self.alpha_, self.at_edge_ = self._shaped(fitted.lambdas), self._shaped(fitted.at_edge)
         return self

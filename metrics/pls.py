@@ -331,9 +331,7 @@ class PlsMapping:
         in_step = max(1, int(MOST_BYTES / (8 * q * (q + n))))
         for start in range(0, len(splits), in_step):
             group = splits[start : start + in_step]
-            found = [
-                self._search(kernel, seen, split.train, resolution, shared) for split in group
-            ]
+            found = [self._search(kernel, seen, split.train, resolution, shared) for split in group]
             find_components(found, kernel, self.n_components)
             for split, one in zip(group, found, strict=True):
                 yield self._prediction(split, one, responses)

@@ -213,7 +213,8 @@ def claim_folder(
     """Write the manifest of a sweep into its folder, unless the folder is another sweep's.
 
     The same sweep, and one with more models, layers or mappings, may go on in a folder. A folder without
-    results, as a misspelt name leaves it, belongs to nobody.
+    results, as a misspelt name leaves it, belongs to nobody. Where the policy is ``always``, a folder of
+    another sweep becomes this one's: its result files stay, its tables and pictures are replaced.
 
     Raises
     ------
@@ -227,7 +228,7 @@ def claim_folder(
         raise InputError(
             f"{out} holds results of a sweep already; choose another folder, or resume: only-missing"
         )
-    if held and path.exists():
+    if held and path.exists() and settings.resume != "always":
         before = _read_manifest(path)
         before["models"] = _with_results(before["models"], out / "results")
         _check_same(out, before, manifest)
@@ -302,7 +303,8 @@ def _check_same(out: Path, held: dict[str, object], asked: dict[str, object]) ->
         if before != now and not extended:
             raise InputError(
                 f"{out} holds another sweep: its {name}: {_text(before)}, now asked for: {_text(now)}; "
-                "choose another folder, or ask for the same or more of the same"
+                "choose another folder, ask for the same or more of the same, or have the folder taken over: resume "
+                "always"
             )
 
 

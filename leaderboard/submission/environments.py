@@ -18,6 +18,7 @@ from PIL import Image
 from itprobe.errors import InputError
 from itprobe.leaderboard.submission.archive import unpack
 from itprobe.leaderboard.submission.library import KINDS, library_folder
+from itprobe.leaderboard.submission.processes import run_process
 
 INSTALL_MINUTES = 60
 _TEST_IMAGES = ("rgb1.jpg", "rgb2.jpg", "rgb3.png")
@@ -200,9 +201,7 @@ def _run(command: list[str], failing: str) -> str:
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
     }
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=variables, timeout=INSTALL_MINUTES * 60
-        )
+        done = run_process(command, INSTALL_MINUTES, env=variables)
     except OSError as error:
         raise InputError(
             f"{failing}: {command[0]}: {error.strerror}; give an interpreter with --python"

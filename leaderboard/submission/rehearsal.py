@@ -8,6 +8,7 @@ from pathlib import Path
 
 from itprobe.errors import InputError
 from itprobe.leaderboard.submission.archive import unpack
+from itprobe.leaderboard.submission.processes import ended_by_sigterm, run_process
 
 MINUTES = 10
 _SCRIPT = """
@@ -64,7 +65,7 @@ def rehearse(files: Mapping[str, bytes], source: Path, title: str, hosted: bytes
     InputError
         If the network needs what is not in the plugin: another file, or something in memory.
     """
-    with tempfile.TemporaryDirectory(prefix="itprobe-rehearsal-") as folder:
+    with ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="itprobe-rehearsal-") as folder:
         plugin = Path(folder) / "plugin"
         unpack(files, plugin)
         downloaded = ""
@@ -74,9 +75,7 @@ def rehearse(files: Mapping[str, bytes], source: Path, title: str, hosted: bytes
         command = [sys.executable, "-W", "ignore", "-c", _SCRIPT]
         command += [str(plugin / "model.py"), folder, str(source.resolve().parent), downloaded]
         try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, check=False, timeout=MINUTES * 60
-            )
+            done = run_process(command, MINUTES, cwd=Path(folder))
         except subprocess.TimeoutExpired:
             raise InputError(
                 f"{title} was not built after {MINUTES} minutes; make its factory quicker"

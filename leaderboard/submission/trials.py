@@ -1,8 +1,6 @@
 """Brain-Score's tests of a plugin, and the plugin's own, run in a place made for them and told in plain words."""
 
-import os
 import re
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +8,7 @@ from xml.etree import ElementTree
 
 from itprobe.leaderboard.submission.checks import Check, SubmittedPlugin
 from itprobe.leaderboard.submission.environments import Place
+from itprobe.leaderboard.submission.processes import run_process
 
 GENERIC = "generic_plugin_tests.py"
 TEST_MINUTES = 30
@@ -81,33 +80,12 @@ def run_trials(plugin: SubmittedPlugin, place: Place, scratch: Path) -> list[Che
     ]
     command += [] if plugin.needs_itprobe else ["-p", "without_itprobe"]
     command += ["-c", str(configuration), "--rootdir", str(place.library.parent), "-m", MARKERS]
-    code, output = _run([*command, f"--junitxml={report}", *tests], place)
-    if code is None:
-        return [Check("tests", "failed", f"not done after {TEST_MINUTES} minutes; make them smaller")]
-    return _outcome(report, code, output)
-
-
-def _run(command: list[str], place: Place) -> tuple[int | None, str]:
-    """Exit code (None where it took too long) and output of a process."""
-    process = subprocess.Popen(
-        command,
-        cwd=place.home,
-        env=place.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    command += [f"--junitxml={report}", *tests]
     try:
-        output, _ = process.communicate(timeout=TEST_MINUTES * 60)
+        done = run_process(command, TEST_MINUTES, cwd=place.home, env=place.environment())
     except subprocess.TimeoutExpired:
-        return None, ""
-    finally:
-        if process.poll() is None:  # and what it started itself
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    return process.returncode, output
+        return [Check("tests", "failed", f"not done after {TEST_MINUTES} minutes; make them smaller")]
+    return _outcome(report, done.returncode, done.stdout + done.stderr)
 
 
 def _outcome(report: Path, code: int, output: str) -> list[Check]:

@@ -8,6 +8,7 @@ from itprobe.errors import InputError
 from itprobe.leaderboard.submission.archive import MEGABYTE, read_archive
 from itprobe.leaderboard.submission.checks import Check, find_plugins, static_checks
 from itprobe.leaderboard.submission.environments import fresh_environment, present_environment
+from itprobe.leaderboard.submission.processes import ended_by_sigterm
 from itprobe.leaderboard.submission.trials import run_trials
 
 
@@ -60,15 +61,18 @@ def validate(
     with tempfile.TemporaryDirectory(prefix="itprobe-validate-") as folder:
         scratch = Path(folder)
         try:
-            place = (
-                present_environment(contents, scratch)
-                if here
-                else fresh_environment(contents, scratch, python)
-            )
+            with ended_by_sigterm():
+                place = (
+                    present_environment(contents, scratch)
+                    if here
+                    else fresh_environment(contents, scratch, python)
+                )
         except InputError as error:
             yield Check("environment", "failed", str(error))
             return
         what = "the packages installed here" if here else "a new environment with the requirements"
         yield Check("environment", "ok", f"{what}, and a home folder of its own")
         for plugin in plugins:
-            yield from run_trials(plugin, place, scratch)
+            with ended_by_sigterm():  # not around a yield: what the caller does in between is theirs
+                checks = run_trials(plugin, place, scratch)
+            yield from checks

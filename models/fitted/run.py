@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -12,9 +13,12 @@ from torch.nn.utils import clip_grad_norm_
 
 from itprobe.errors import InputError
 from itprobe.models.fitted.blocks import FittedNetwork, Targets
-from itprobe.models.fitted.checkpoints import Checkpoint
+from itprobe.models.fitted.checkpoints import NAME, Checkpoint
 from itprobe.models.fitted.settings import Epoch, Part, Schedule, Trained, TrainingSettings, Watch
 from itprobe.progress import progress_bar
+
+KEPT = ". The last good checkpoint, of epoch"
+"""With it a message begins to say what is left of a training that broke off."""
 
 _START_OF_ONECYCLE, _END_OF_ONECYCLE = 1 / 25, 1e-4
 
@@ -39,7 +43,7 @@ def _between(start: float, end: float, done: float) -> float:
 
 @dataclass
 class Run:
-    """A training under way."""
+    """A training under way; `folder` is where its checkpoints are kept."""
 
     network: FittedNetwork
     part: Part
@@ -49,6 +53,7 @@ class Run:
     label: str
     kept: np.ndarray
     validation: np.ndarray
+    folder: Path | None = None
     history: list[Epoch] = field(default_factory=list)
     best_epoch: int = -1
     seconds: float = 0.0
@@ -179,7 +184,7 @@ class Run:
             if not torch.isfinite(loss):
                 raise InputError(
                     f"{self.label}: the loss became {loss.item()} in step {epoch * self.n_batches + step + 1} (epoch "
-                    f"{epoch + 1}); set a smaller lr. The last good checkpoint, of epoch {epoch}, is kept"
+                    f"{epoch + 1}); set a smaller lr{self._kept(epoch)}"
                 )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -189,6 +194,12 @@ class Run:
             self.scheduler.step()
             total += loss.item() * len(rows)
         return total / len(order)
+
+    def _kept(self, epochs: int) -> str:
+        """What is said of the last good checkpoint after so many finished epochs."""
+        if not epochs:
+            return ". No epoch was finished before, so there is no checkpoint"
+        return f"{KEPT} {epochs}, is kept: {self.folder / NAME}" if self.folder else ""
 
     def _loss(self, outputs: dict[str, Tensor], inputs: Tensor, rows: Tensor) -> Tensor:
         responses, objects = self.part.targets

@@ -63,12 +63,14 @@ def _readout(trial: "optuna.Trial") -> dict[str, str]:
 
 
 def _finetuned(trial: "optuna.Trial") -> dict[str, str]:
+    head = trial.suggest_categorical("head", ["ridge", "pool", "readout"])
     return {
         **_training(trial),
         **_decay(trial),
-        **_dropout(trial),
+        **(_dropout(trial) if head == "pool" else {}),  # no other head has any
+        "shift": repr(trial.suggest_float("shift", 0.0, 0.15)),
         "backbone_rate": repr(trial.suggest_float("backbone_rate", 0.01, 1.0, log=True)),
-        "head": trial.suggest_categorical("head", ["pool", "readout"]),
+        "head": head,
     }
 
 

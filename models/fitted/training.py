@@ -110,7 +110,7 @@ def _train(
     described = {**describes, "training": asdict(settings), "seed": seed}
     with _reproducible(device, seed):
         network = placed(build(), device)
-        run = Run(network, part, settings, seed, device, label, kept, validation)
+        run = Run(network, part, settings, seed, device, label, kept, validation, folder)
         run.restore(load_checkpoint(folder, described) if folder else None)
         if watch:
             for number, epoch in enumerate(run.history):

@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,9 +16,7 @@ import psutil
 import pytest
 import torch
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
-from itprobe import workers
 from itprobe.benchmarks import PredictivityBenchmark
 from itprobe.cli import main
 from itprobe.errors import InputError
@@ -30,7 +27,7 @@ from itprobe.sweeping.archive import Archive
 from itprobe.sweeping.commission import _read_commission, joined, written_commission
 from itprobe.sweeping.jobs import Entry, Progress
 from itprobe.sweeping.schedule import merged
-from itprobe.workers import LocalWorkers, WorkerDied, open_workers, thread_limits
+from itprobe.workers import WorkerDied, open_workers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -339,4 +336,3 @@ def test_a_worker_that_sees_something_else_says_so(planted, tmp_path, monkeypatc
         monkeypatch.setattr("itprobe.sweeping.commission.versions", lambda: {"itprobe": "0.0.0"})
         with pytest.raises(InputError, match=r"has itprobe 0\.0\.0, the sweep has"):
             _read_commission(path)
-

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from itprobe.api import plan_requests
 from itprobe.errors import InputError
 from itprobe.leaderboard.figure_style import new_figure
 from itprobe.leaderboard.mapping_figure import _title
@@ -23,6 +24,31 @@ def test_a_misspelt_model_of_an_interrupted_sweep_can_be_left_out(net, visible_f
     assert carry_out([net], visible_file, settings, out).n_taken_over == 2
     with pytest.raises(InputError, match="holds another sweep"):  # a model with results is not left out
         carry_out(["pixels"], visible_file, settings, out)
+
+
+def test_a_network_that_computes_nothing_is_refused_and_stops_no_other(visible_file, tmp_path, monkeypatch):
+    (tmp_path / "flat.py").write_text(
+        "from torch import nn\n"
+        "class Flat(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.flat = nn.Flatten()\n"
+        "    def forward(self, images):\n"
+        "        return self.flat(images)\n"
+        "def make():\n"
+        "    return Flat(), {'mean': (0, 0, 0), 'std': (1, 1, 1), 'size': 16}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for layers in ("all", "blocks"):
+        with pytest.raises(
+            InputError, match=r"flat\.py::make has no .*convolution, linear or attention layer"
+        ):
+            plan_requests(["flat.py::make"], [layers])
+    settings = Settings(mappings=["cka"], inner_folds=0)
+    outcome = carry_out(["flat.py::make", "pixels"], visible_file, settings, tmp_path / "out")
+    assert list(outcome.failures) == ["flat.py::make"]
+    assert [result.candidate.id for result in outcome.results if result] == ["pixels"]
+    assert len(plan_requests(["flat.py::make:flat"])[0].layers) == 1
 
 
 @pytest.mark.parametrize(("folds", "most"), [(1000, 21), (22, 21)])

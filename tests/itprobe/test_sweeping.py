@@ -216,6 +216,10 @@ def test_a_folder_of_another_sweep_is_refused(planted_file, net, tmp_path):
         carry_out(["pixels"], planted_file, Settings(layers=["first", "second"]), out)
     with pytest.raises(InputError, match="results of a sweep already"):
         carry_out([net], planted_file, Settings(layers=["first", "second"], resume="never"), out)
+    before = {path.name for path in (out / "results").iterdir()}
+    assert carry_out(["pixels"], planted_file, Settings(resume="always"), out).n_taken_over == 0
+    assert before < {path.name for path in (out / "results").iterdir()}  # nothing is lost
+    assert carry_out(["pixels"], planted_file, Settings(), out).n_taken_over == 1
     (out / "sweep.json").write_text("[")
     with pytest.raises(InputError, match=r"sweep\.json"):
         carry_out([net], planted_file, Settings(layers=["first", "second"]), out)

@@ -1,5 +1,6 @@
 """Processes and Dask clusters that do jobs: processes that die, clusters that are not there, shares of the cores."""
 
+import gc
 import os
 import socket
 import sys
@@ -60,6 +61,19 @@ def test_a_service_of_another_kind_is_no_scheduler():
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(InputError, match="no Dask scheduler answers"), open_workers(scheduler=address):
             pass
+
+
+def test_a_client_that_never_connected_is_forgotten_without_a_word(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "CONNECT_SECONDS", 0.2)
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and says nothing
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(InputError, match="no Dask scheduler answers"), open_workers(scheduler=address):
+            pass
+    gc.collect()
+    assert not complaints
 
 
 def test_what_cannot_be_is_one_line(monkeypatch, capsys):

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from itprobe.metrics import GramRidgeCV, RidgeMapping, gram_matrix
@@ -156,6 +157,24 @@ def test_alphas_that_are_none_are_refused(alphas):
     x, y = np.random.default_rng(0).normal(size=(2, 20, 3))
     with pytest.raises(ValueError, match="alphas must be 'auto' or positive numbers"):
         GramRidgeCV(alphas).fit(x, y)
+
+
+@pytest.mark.parametrize("folds", [3, 5])
+def test_lambda_by_folds_is_grid_searchs(folds):
+    x = awkward_features(45, 90)
+    y = responses_from(x, q=3)[:, 0]
+    alphas = list(np.logspace(-2, 4, 13))
+    ours = GramRidgeCV(alphas, folds=folds).fit(x, y)
+    held_out, _ = RidgeMapping(folds=folds).inner_folds(None, len(x))
+    cut = [(np.delete(np.arange(len(x)), rows), rows) for rows in held_out]
+    search = GridSearchCV(Ridge(), {"alpha": alphas}, cv=cut, scoring="neg_mean_squared_error")
+    assert ours.alpha_ == pytest.approx(search.fit(x, y).best_params_["alpha"])
+    reference = Ridge(ours.alpha_).fit(x, y)
+    np.testing.assert_allclose(ours.predict(x), reference.predict(x), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="at least 2 inner folds"):
+        GramRidgeCV(folds=1).fit(x, y)
+    with pytest.raises(ValueError, match="inconsistent"):
+        GramRidgeCV(folds=folds).fit(x, y, strata=["a"])
 
 
 def test_precomputed_kernel_gives_the_same():

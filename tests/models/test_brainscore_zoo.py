@@ -2,17 +2,13 @@
 
 import functools
 import os
-import sys
 from collections import OrderedDict
 from pathlib import Path
-from urllib.request import urlopen
 
 import brainscore_vision
 import numpy as np
 import pytest
 import torch
-from brainscore_core.plugin_management.import_plugin import ImportPlugin
-from brainscore_core.supported_data_standards.brainio.assemblies import NeuroidAssembly
 from brainscore_vision.benchmark_helpers import screen as brainscore_screen
 from brainscore_vision.benchmark_helpers.screen import place_on_screen
 from brainscore_vision.model_helpers.activations.core import ActivationsExtractorHelper
@@ -28,10 +24,9 @@ from itprobe.benchmarks.features import gram_keys, layer_grams
 from itprobe.data import stimulus_set_sha256
 from itprobe.errors import InputError
 from itprobe.metrics.store import GramStore
-from itprobe.models import NetworkCandidate, list_candidates, load_candidate, parse_candidate
+from itprobe.models import NetworkCandidate, load_candidate
 from itprobe.models.brainscore_zoo.network import ZooNetwork
 from itprobe.models.brainscore_zoo.recorder import ZooRecorder
-from itprobe.models.brainscore_zoo.registrations import plugin_digest, plugins
 
 USUAL = functools.partial(load_preprocess_images, image_size=48)
 
@@ -93,9 +88,7 @@ def test_a_network_of_the_zoo_is_streamed_as_brain_score_records_it(make_stimuli
     assert again.weights_sha256 == candidate.weights_sha256
 
 
-@pytest.mark.parametrize(
-    "name", ["pixels", pytest.param("gabor_filter_entropy_4x4", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["pixels", pytest.param("gabor_filter_entropy_4x4", marks=pytest.mark.slow)])
 def test_a_model_without_torch_is_looked_at(make_stimuli, name):
     stimuli = make_stimuli(5)
     candidate = load_candidate(f"brainscore/{name}")

@@ -42,32 +42,10 @@ document.addEventListener("DOMContentLoaded", () => {
     if (sorted) parts.push(sorted);
     status.textContent = parts.join("; ") + ".";
   };
-
-  // Listed in full, rows keep the columns that a layout of all of them gave: each is then a box of its own, which
-  // costs nothing until it is scrolled to, and a new order is no new layout of the table.
-  const frame = table.parentElement;
-  let width;
-  const fixColumns = () => {
-    width = frame.clientWidth;
-    table.classList.remove("long");
-    for (const row of rows) row.element.hidden = false;
-    const columns = headers.map((header) => `${header.getBoundingClientRect().width}px`);
-    const height = body.getBoundingClientRect().height / rows.length;
-    table.style.setProperty("--columns", columns.join(" "));
-    table.style.setProperty("--height", `${height}px`);
-    table.classList.add("long");
-    list();
-  };
-  let waiting;
-  const resized = new ResizeObserver(() => {
-    clearTimeout(waiting);
-    if (frame.clientWidth !== width) waiting = setTimeout(fixColumns, 100);
-  });
   all.addEventListener("click", () => {
     const next = rows.filter((row) => row.matches)[most];
     most = Infinity;
-    fixColumns();
-    resized.observe(frame);
+    list();
     next.element.querySelector("a").focus(); // the button is gone
   });
 

@@ -1,5 +1,6 @@
 """The recipe of docs/board.md: its steps, run in a repository of their own."""
 
+import json
 import os
 import re
 import shutil
@@ -77,6 +78,62 @@ def test_a_contribution_is_checked_and_then_published(small, submission, reposit
     assert run("git status --porcelain --untracked-files=no", repository).stdout == ""
     assert (repository / "site" / "index.html").is_file()
     assert run("git log origin/main -1 --format=%s", repository).stdout == "Add 1 results\n"
+
+
+def merged_and_published(repository):
+    """What the steps after a push to main end with, each run whatever came before it."""
+    assert run("git checkout -q main && git merge -q contribution", repository).returncode == 0
+    return [run(script, repository) for script in steps("publish")]
+
+
+@pytest.fixture
+def wrong(small, change, tmp_path):
+    """A result that is refused, and its predictions; their names come first."""
+    path = change.copy(small.pixels, tmp_path / "wrong")
+    predictions = json.loads(path.read_text())["predictions"]["file"]
+    (path.parent / predictions).rename(path.parent / "a wrong one.predictions.nc")
+    change.rewrite(path, lambda content: content["scores"]["pearson_r"].update(median=0.99))
+    change.rewrite(path, lambda content: content["predictions"].update(file="a wrong one.predictions.nc"))
+    return path.rename(path.with_name("a wrong one.json"))
+
+
+@pytest.mark.slow
+def test_what_is_refused_after_a_merge_fails_the_run_and_stops_nothing_else(wrong, submission, repository):
+    contribute(repository, [*wrong.parent.iterdir(), *submission.parent.iterdir()])
+    moved, built, told = merged_and_published(repository)
+    assert moved.returncode == 0, moved.stderr
+    assert "a wrong one.json: " in moved.stderr and "is claimed to be 0.99" in moved.stderr
+    assert built.returncode == 0, built.stderr
+    assert len(read_board(repository / "results").entries) == 2
+    assert (repository / "site" / "index.html").is_file()
+    assert run("git log origin/main -1 --format=%s", repository).stdout == "Add 1 results\n"
+    left = {path.name for path in (repository / "submissions").iterdir()}
+    assert left == {"a wrong one.json", "a wrong one.predictions.nc"}
+    assert told.returncode == 1
+    assert "::error file=submissions/a wrong one.json::" in told.stdout
+    assert run("git checkout -q -B contribution && git rm -q -r submissions", repository).returncode == 0
+    contribute(repository, [])
+    assert [done.returncode for done in merged_and_published(repository)] == [0, 0, 0]
+
+
+def test_a_contribution_is_checked_without_what_was_refused_before_it(
+    wrong, submission, repository, tmp_path
+):
+    variables = {"GITHUB_BASE_REF": "main", "RUNNER_TEMP": str(tmp_path)}
+    contribute(repository, wrong.parent.iterdir())
+    assert run("git push -q origin contribution:main && git fetch -q", repository).returncode == 0
+    contribute(repository, submission.parent.iterdir())
+    for script in steps("check"):
+        done = run(script, repository, **variables)
+        assert done.returncode == 0, done.stderr
+    assert run("git push -q origin contribution:main && git fetch -q", repository).returncode == 0
+    (repository / "submissions" / "a wrong one.predictions.nc").write_bytes(b"other predictions")
+    contribute(repository, [])
+    check = steps("check")[1]
+    assert run(f"rm -r '{tmp_path}/board'", repository).returncode == 0
+    done = run(check, repository, **variables)
+    assert done.returncode == 2
+    assert "a wrong one.json: " in done.stderr and submission.name not in done.stderr + done.stdout
 
 
 def test_contributions_that_change_the_board_or_are_wrong_fail(submission, repository, change, tmp_path):

@@ -173,7 +173,7 @@ def submitted(workshop, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             if not rehearsed:
                 patch.setattr("itprobe.submitting.rehearse", lambda *_: None)
-            return submit(candidate, folder / out, device="cpu", **options)
+            return submit(candidate, folder / out, device="cpu", overwrite=True, **options)
 
     return make
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from itprobe.cli import main
-from itprobe.leaderboard.submission import environments, trials
+from itprobe.leaderboard.submission import environments, processes, trials
 from itprobe.leaderboard.submission.archive import read_archive, write_archive
 from itprobe.leaderboard.submission.checks import find_plugins
 from itprobe.leaderboard.submission.validation import validate
@@ -131,8 +131,7 @@ def test_our_own_metrics_pass_their_tests(tmp_path, capsys):
 
 
 def test_hostile_and_broken_submissions_exit_2_and_run_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(environments.subprocess, "run", lambda *_, **__: pytest.fail("something was run"))
-    monkeypatch.setattr(trials.subprocess, "Popen", lambda *_, **__: pytest.fail("something was run"))
+    monkeypatch.setattr(processes.subprocess, "Popen", lambda *_, **__: pytest.fail("something was run"))
     hostile = tmp_path / "h.zip"
     hostile.write_bytes(b"no zip")
     assert run("validate", hostile) == 2
@@ -162,6 +161,27 @@ def test_bad_command_lines(tmp_path, capsys):
         assert run(*arguments) == 2
         assert reason in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_zip_file_is_replaced_only_when_that_is_asked_for(tmp_path, capsys):
+    """And what is refused leaves no folder that was made for it."""
+    out = tmp_path / "mine.zip"
+    out.write_bytes(b"of long ago")
+    for arguments in (["efficientnet_lite0:_blocks.12"], ["--plugin", "metrics"]):
+        assert run("submit", *arguments, "--out", out) == 2
+        told = capsys.readouterr().err
+        assert re.fullmatch(r"itprobe: .*mine\.zip is there already; .*--overwrite to replace it\n", told)
+        assert out.read_bytes() == b"of long ago"
+    assert run("submit", "--plugin", "metrics", "--out", out, "--overwrite") == 0
+    assert read_archive(out)
+    new = tmp_path / "new" / "folder" / "x.zip"
+    assert run("submit", "--plugin", "metrics", "--out", new) == 0
+    other = tmp_path / "other" / "folder" / "x.zip"
+    assert run("submit", "efficientnet_lite0", "--layer", "_blocks.99", "--out", other) == 2
+    assert "unknown layer" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+    assert run("submit", "--plugin", "metrics", "--out", out / "below" / "x.zip") == 2
+    assert "cannot make the folder" in capsys.readouterr().err
 
 
 def test_pip_and_python_that_fail_are_told(tmp_path, monkeypatch):

@@ -89,7 +89,9 @@ def test_the_readout_has_a_mask_and_features_per_neuroid_instead_of_their_produc
             "inputs have 2 channels, their mean has shape (3,)",
         ),
         (
-            lambda: CombinedSettings().build(Task((2, 4, 4), 4, 0)).fit_input(torch.zeros(2), torch.tensor([1, math.nan])),
+            lambda: CombinedSettings().build(Task((2, 4, 4), 4, 0)).fit_input(
+                torch.zeros(2), torch.tensor([1, math.nan])
+            ),
             "the mean or sd of an input channel is not finite",
         ),
     ],

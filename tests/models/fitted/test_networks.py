@@ -1,7 +1,6 @@
 import copy
 import math
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
