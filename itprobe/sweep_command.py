@@ -56,8 +56,8 @@ def add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         default="only-missing",
         metavar="POLICY",
         help="only-missing (default): take over results that are there; always: compute all anew, in a folder of "
-        "another sweep, too; never: refuse a folder with results; only-cache: no forward pass, layers that are not known are "
-        "skipped",
+        "another sweep, too; never: refuse a folder with results; only-cache: no forward pass, layers that are not "
+        "known are skipped",
     )
     parser.add_argument(
         "--inner-folds",
