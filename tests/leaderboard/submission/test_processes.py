@@ -12,6 +12,7 @@ import pytest
 from itprobe.leaderboard.submission.archive import write_archive
 from itprobe.leaderboard.submission.processes import ENDED, ended_by_sigterm, run_process
 
+REGISTERS = "from brainscore_vision import metric_registry\nmetric_registry['m'] = 1\n"
 ENDLESS = """
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -22,7 +23,7 @@ time.sleep(600)
 """
 
 
-def wait_for(condition, seconds=300):
+def wait_for(condition, seconds=120):
     """Until something is so; the limit is for a test that would hang."""
     end = time.monotonic() + seconds
     while not condition():
@@ -48,7 +49,7 @@ def pids_in(told):
 def test_validate_that_is_ended_leaves_no_process_and_no_folder(tmp_path, sent, code):
     told, scratch = tmp_path / "told", tmp_path / "scratch"
     scratch.mkdir()
-    files = {"__init__.py": "metric_registry['m'] = 1\n", "test.py": ENDLESS.format(told=str(told))}
+    files = {"__init__.py": REGISTERS, "test.py": ENDLESS.format(told=str(told))}
     zipped = write_archive(
         {f"s/metrics/m/{name}": text.encode() for name, text in files.items()}, tmp_path / "a.zip"
     )
