@@ -1,4 +1,4 @@
-"""Every candidate, at its default sizes and through its own `fit`, can learn 32 stimuli by heart."""
+"""Candidates, at their default sizes and through their own `fit`, can learn 32 stimuli by heart."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from itprobe.metrics import pearson_r
 from itprobe.models.fitted import load_fitted
 
 OFTEN = {"validation": "0", "patience": "0", "weight_decay": "0", "shift": "0"}
-FREE = {"weight_penalty": "0", "mask_penalty": "0"}
+# Not `readout`: a factorised readout of these small maps has fewer numbers than there are stimuli. It learns 32 by heart
+# on larger ones, in test_networks.
 CASES = {
     "convnet": ("convnet", {"epochs": "40"}),
     "dual_task": ("dual_task", {"epochs": "40"}),
     "autoencoder pulled": ("autoencoder", {"epochs": "60", "pull": "100"}),
     "combined": ("combined+{}:second", {"epochs": "60", "dropout": "0"}),
-    "readout": ("readout+{}:first", {"epochs": "300", **FREE}),
     "finetuned": ("finetuned+{}", {"epochs": "300", "backbone_rate": "1", "lr": "0.01"}),
 }
 
