@@ -7,8 +7,8 @@ from itprobe.metrics import pearson_r
 from itprobe.models.fitted import load_fitted
 
 OFTEN = {"validation": "0", "patience": "0", "weight_decay": "0", "shift": "0"}
-# Not `readout`: a factorised readout of these small maps has fewer numbers than there are stimuli. It learns 32 by heart
-# on larger ones, in test_networks.
+# Not `readout`: a factorised readout of these small maps has fewer numbers than there are stimuli. It learns 32 by
+# heart on larger ones, in test_networks.
 CASES = {
     "convnet": ("convnet", {"epochs": "40"}),
     "dual_task": ("dual_task", {"epochs": "40"}),
