@@ -55,8 +55,12 @@ def himalayas(kernels, y, train, candidates, folds, per_neuroid):
 
 @pytest.mark.parametrize("p", [(40, 300), (20, 30), (200, 150)])
 @pytest.mark.parametrize("noise", [0.2, 2.0])
-def test_equals_himalaya_on_the_same_candidates(p, noise):
+@pytest.mark.parametrize("awkward", [False, True], ids=["plain", "constants and duplicates"])
+def test_equals_himalaya_on_the_same_candidates(p, noise, awkward):
     spaces, y = two_spaces(p=p, noise=noise)
+    if awkward:
+        for x in spaces:
+            x[:, 1], x[:, 3], x[5] = 4.0, x[:, 2], x[4]
     kernels = scaled_kernels(spaces)
     candidates = simplex_candidates(2)
     order = np.random.default_rng(3).permutation(len(y))

@@ -60,6 +60,15 @@ def test_predictions_equal_converged_sklearn(n, p, k, q):
     assert off_by(ours, decomposition.fit(x, y).predict(new), y) < 1e-7
 
 
+@pytest.mark.parametrize(("n", "p"), [(60, 40), (60, 400)])
+@pytest.mark.parametrize("noise", [0.01, 10])
+def test_hardly_noisy_and_mostly_noisy_responses_are_predicted_as_by_sklearn(n, p, noise):
+    x, new = awkward_features(n, p), awkward_features(20, p, seed=2)
+    y = responses_from(x, noise=noise)
+    theirs = PLSRegression(10, scale=False, tol=1e-16, max_iter=100_000).fit(x, y).predict(new)
+    assert off_by(GramPLS(10).fit(x, y).predict(new), theirs, y) < 1e-5
+
+
 @pytest.mark.parametrize(("n", "p"), SHAPES)
 @pytest.mark.parametrize("q", [1, 5, 90])
 @pytest.mark.parametrize("tolerance", [1e-6, 1e-2])

@@ -123,6 +123,17 @@ def test_cka_equals_brainscores(n, p, q, offset):
         np.testing.assert_allclose(ours, theirs, atol=1e-8)
 
 
+def test_cka_equals_brainscores_with_constant_and_duplicate_features_and_stimuli():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 40)) + 3, rng.normal(size=(30, 8)) * 100
+    y[:, 4:] += 50 * x[:, :4]
+    for features in (x, y):
+        features[:, 1], features[:, 3], features[5] = 4.0, features[:, 2], features[4]
+    grams = gram_matrix(x).values, gram_matrix(y).values
+    ours = linear_cka(*grams), linear_cka(*grams, unbiased=True)
+    np.testing.assert_allclose(ours, (linear_CKA(x, y), unbiased_linear_CKA(x, y)), atol=1e-8)
+
+
 def test_unbiased_cka_of_unrelated_representations_is_zero_on_average():
     values = {True: [], False: []}
     for seed in range(60):
