@@ -10,6 +10,9 @@ from itprobe.models.fitted.blocks import MapShape
 PENALTIES = np.logspace(-6, 4, 31)
 """In units of the mean eigenvalue of the features' inner products."""
 
+CHUNK = 10_000
+"""Features that are copied to float64 at a time."""
+
 ROUNDING = 1e-7
 """Directions whose share of the largest eigenvalue is smaller are rounding of float32 features."""
 
@@ -83,5 +86,7 @@ def _ridge(features: np.ndarray, responses: np.ndarray) -> tuple[np.ndarray, np.
     lengths = np.sqrt(values[kept])
     ridge = RidgeCV(PENALTIES * float(np.mean(values[kept])), alpha_per_target=True)
     ridge.fit(vectors[:, kept] * lengths, responses)
-    weights = ((ridge.coef_ / lengths) @ vectors[:, kept].T) @ centred.astype(np.float64)
+    dual = (ridge.coef_ / lengths) @ vectors[:, kept].T
+    parts = (centred[:, start : start + CHUNK] for start in range(0, len(mean), CHUNK))
+    weights = np.hstack([dual @ part for part in parts])  # a float64 copy of a part, not of all features
     return weights, ridge.intercept_ - weights @ mean
