@@ -3,6 +3,7 @@
 Nothing that takes long to import stands at the top, so that a wrong address is known at once.
 """
 
+import asyncio
 import os
 import signal
 import sys
@@ -13,16 +14,13 @@ from io import TextIOWrapper
 from queue import SimpleQueue
 from threading import Lock, Thread
 from time import sleep
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from joblib import cpu_count
 from joblib.externals.loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from itprobe.errors import InputError
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 CONNECT_SECONDS = 5
 """How long a scheduler may take to answer; within ten the command says that it does not."""
@@ -227,7 +225,7 @@ class ClusterWorkers:
 
     def __init__(self, address: str) -> None:
         try:
-            from distributed import KilledWorker
+            from distributed import Client, KilledWorker
             from distributed.comm import parse_host_port
             from distributed.comm.addressing import parse_address
         except ModuleNotFoundError:
@@ -247,7 +245,8 @@ class ClusterWorkers:
                 f"--scheduler {address} is no address ({_first_line(error)}); write e.g. tcp://10.0.0.5:8786, or use "
                 "processes of this machine: --jobs N"
             ) from None
-        self._client = _connected(address)
+        _check_answers(address)
+        self._client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         self._executor = self._client.get_executor(pure=False)
 
     def submit(self, function: Callable[..., Any], *arguments: object) -> "Future[Any]":
@@ -261,22 +260,25 @@ class ClusterWorkers:
         self._client.close()
 
 
-def _connected(address: str) -> "Client":
-    """A client of the scheduler, or `InputError` where none answers within `CONNECT_SECONDS`."""
-    from distributed import Client
+def _check_answers(address: str) -> None:
+    """Raise `InputError` where no Dask scheduler answers within `CONNECT_SECONDS`.
 
-    class Attempt(Client):
-        """One that could not connect is closed once more when it is forgotten, and complains that it cannot be."""
+    Asked before there is a client: one that waits for a service which takes connections and says nothing waits
+    without end, and one that could not connect complains when it is forgotten.
+    """
 
-        def __del__(self) -> None:
-            if self.status == "running":
-                super().__del__()
+    async def asked() -> None:
+        from distributed.core import rpc
+
+        async with rpc(address, timeout=CONNECT_SECONDS) as scheduler:
+            await scheduler.identity()
 
     try:
-        return Attempt(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        with ThreadPoolExecutor(1) as pool:  # a notebook's own thread has an event loop already
+            pool.submit(lambda: asyncio.run(asyncio.wait_for(asked(), CONNECT_SECONDS))).result()
     except Exception as error:  # nobody there, no address, or bytes of another service, read as anything
-        known = isinstance(error, OSError | TimeoutError)
-        reason = _first_line(error) if known else "what answers there is something else"
+        known = isinstance(error, OSError) and not isinstance(error, TimeoutError)
+        reason = _first_line(error) if known else f"nothing that is one within {CONNECT_SECONDS:g} s"
         raise InputError(
             f"no Dask scheduler answers at {address} ({reason}); start one there (dask scheduler), or use processes "
             "of this machine: --jobs N"

@@ -152,7 +152,7 @@ def result(model, layer, median, ci95, r, data) -> dict[str, object]:
     """A result file's content."""
     from itprobe.metrics import RidgeMapping
 
-    share = {"value": median**2 / 0.81, "ci95": [end**2 / 0.81 for end in ci95]}
+    share = {"value": median * abs(median) / 0.81, "ci95": [end * abs(end) / 0.81 for end in ci95]}
     intervals = dict.fromkeys(("ci95_neuroids", "ci95_stimuli", "ci95_mean"), ci95)
     return {
         "candidate": {
