@@ -31,7 +31,7 @@ from itprobe.leaderboard.report_table import (
     measured,
     to_frame,
 )
-from itprobe.metrics import MAPPINGS, SPLITS, Gram, SplitPlan
+from itprobe.metrics import MAPPINGS, SPLITS, Gram, SplitPlan, interval, resample
 from itprobe.metrics.store import GramStore
 from itprobe.models import Candidate, NetworkCandidate, load_candidate, parse_candidate
 from itprobe.models.fitted import load_fitted
@@ -220,13 +220,19 @@ class RowMaker:
         return measured(ROWS[name], evaluation.summary, shown, note=said)
 
     def _over_seeds(self, name: str) -> TableRow:
-        """Mean over networks with random weights; the interval is left out, their range is in the note."""
+        """Mean over networks with random weights.
+
+        Its interval is over stimuli and neuroids, drawn alike for all networks, like that of any other row; the
+        networks themselves are too few to resample, and their range is in the note.
+        """
         layer, seeds = self.layers[1], range(self.settings.random_seeds)
-        rows = []
+        rows, draws = [], []
         for seed in seeds:
             network = self._random(seed)
             evaluation = self._evaluate(network, layer, "ridge")
             rows.append(measured(ROWS[name], evaluation.summary, f"{network.identifier}:{layer}"))
+            drawn = resample(evaluation.held_out, seed=self.settings.seeds[0])
+            draws.append(drawn.aggregate("pearson_r", "mean"))
         r = [row.r_mean for row in rows if row.r_mean is not None]
         if not r:
             raise InputError(
@@ -234,7 +240,9 @@ class RowMaker:
             )
         note = f"ridge; mean over seeds {seeds[0]} to {seeds[-1]} of the weights, r from {min(r):.3f} to {max(r):.3f}"
         name_without = parse_candidate(self.backbone[0].identifier).name
-        return replace(ROWS[name], candidate=f"{name_without}@random:{layer}", note=note, **_means(rows))  # type: ignore[arg-type]
+        ci95 = interval(np.mean(draws, axis=0)) if len(r) == len(rows) else None
+        filled = replace(ROWS[name], candidate=f"{name_without}@random:{layer}", ci95=ci95, note=note)
+        return replace(filled, **_means(rows))  # type: ignore[arg-type]
 
     def _evaluate(self, candidate: Candidate, layer: str, mapping: str) -> Evaluation:
         """Map one layer, and write its result file."""

@@ -18,11 +18,26 @@ from scipy.linalg import blas
 # accuracy, shorter ones speed.
 CHUNK_FEATURES = 12_000
 # What is copied to float64 at a time: a whole chunk in float64 would double the peak of memory.
-_SLAB_ROWS = 256
-_SLAB_FEATURES = 1_000
+_EXACT_FEATURES = 1_000
+_BLOCK_ROWS = 256
+_ORIGIN_ROWS = 16
 
 Features = np.ndarray | torch.Tensor
 ImageBatches = Iterable[tuple[slice, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class AboutOrigin:
+    """Features of n stimuli that need nothing but their products.
+
+    Attributes
+    ----------
+    rows : ndarray (n + 2, c), row-major
+        Features less an origin; the origin; ones. With the last two, one product gives all inner products,
+        those with the origin, and the sums over features.
+    """
+
+    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -87,12 +102,14 @@ def gram_matrix(features: np.ndarray, chunk_features: int = CHUNK_FEATURES) -> G
     return gram_from_chunks(chunks, (n, p), double=features.dtype == np.float64)
 
 
-def gram_from_chunks(chunks: Iterable[Features], shape: tuple[int, int], double: bool = False) -> Gram:
+def gram_from_chunks(
+    chunks: Iterable[Features | AboutOrigin], shape: tuple[int, int], double: bool = False
+) -> Gram:
     """Compute the Gram matrix of features that come in chunks, arrays or tensors on any device.
 
     Parameters
     ----------
-    chunks : iterable of ndarray or torch.Tensor (n, c)
+    chunks : iterable of ndarray or torch.Tensor (n, c), or of AboutOrigin
         All p features, a few (at most about `CHUNK_FEATURES`) of all stimuli at a time; products are
         computed where a chunk lies, never in tf32.
     shape : (int, int)
@@ -119,8 +136,7 @@ def gram_from_chunks(chunks: Iterable[Features], shape: tuple[int, int], double:
     for chunk in chunks:
         if not seen and isinstance(chunk, torch.Tensor):
             total = _TensorSum(n, double, chunk.device)
-        total.add(chunk)
-        seen += chunk.shape[1]
+        seen += total.add(chunk)
     if seen != p:
         raise ValueError(f"the chunks have {seen} features, not {p}")
     return total.gram(p)
@@ -129,88 +145,96 @@ def gram_from_chunks(chunks: Iterable[Features], shape: tuple[int, int], double:
 class _Sum(ABC):
     """What is added up over chunks of features."""
 
-    def __init__(self, n: int, double: bool) -> None:
+    def __init__(self, double: bool) -> None:
         self.double = double
-        self.origin_products = np.zeros(n)
-        self.feature_sums = np.zeros(n)
-        self.origin_norm = 0.0
 
     @abstractmethod
-    def add(self, chunk: Features) -> None:
-        """Add the products of a chunk (n, c)."""
+    def add(self, chunk: Features | AboutOrigin) -> int:
+        """Add the products of a chunk of c features, and give c."""
 
     @abstractmethod
-    def _upper(self) -> np.ndarray:
-        """Sum of products (n, n); only its upper triangle counts."""
-
     def gram(self, n_features: int) -> Gram:
-        return Gram(
-            _symmetric(self._upper()),
-            self.origin_products,
-            self.origin_norm,
-            self.feature_sums,
-            n_features,
-            _resolution(self.double),
-        )
+        """What all chunks give together."""
 
 
 class _HostSum(_Sum):
-    """Of arrays, by BLAS.
+    """Of arrays, by BLAS, about an origin near the mean, see `AboutOrigin`.
 
     Only scipy's is used: see `itprobe.metrics.blas` for what alternating with numpy's would cost.
     """
 
     def __init__(self, n: int, double: bool) -> None:
-        super().__init__(n, double)
-        self._sum = np.zeros((n, n), order="F")
+        super().__init__(double)
+        self._n = n
+        self._sum = np.zeros((n + 2, n + 2), order="F")
+        self._origin_norm = self._origin_sum = 0.0
+        self._buffer = np.empty(0, np.float64 if double else np.float32)
 
-    def add(self, chunk: Features) -> None:
-        work, syrk = (np.float64, blas.dsyrk) if self.double else (np.float32, blas.ssyrk)
-        array = np.asarray(chunk)
-        # Sums of a few rows at a time: near enough to the mean, and in the type that the features have.
-        slabs = (array[start : start + _SLAB_ROWS] for start in range(0, len(array), _SLAB_ROWS))
-        origin = sum(slab.sum(axis=0, dtype=work).astype(np.float64) for slab in slabs) / len(array)
-        origin = origin.astype(work)
-        exact = origin.astype(np.float64)
-        norm = float(np.sum(exact**2))
-        values = np.subtract(array, origin, dtype=work, order="C")
-        # What is left after the origin is small, and so is its rounding.
-        self.feature_sums += exact.sum()
-        self.origin_products += norm
-        self.origin_norm += norm
-        for start in range(0, values.shape[1], _SLAB_FEATURES):
-            columns = slice(start, start + _SLAB_FEATURES)
-            self.feature_sums += values[:, columns].sum(axis=1)
-            self.origin_products += np.einsum("ij,j->i", values[:, columns], origin[columns])
+    def add(self, chunk: Features | AboutOrigin) -> int:
+        rows = chunk.rows if isinstance(chunk, AboutOrigin) else self._about_origin(np.asarray(chunk))
+        exact = rows[-2].astype(np.float64)
+        self._origin_norm += float(np.sum(exact**2))
+        self._origin_sum += float(exact.sum())
+        syrk = blas.dsyrk if rows.dtype == np.float64 else blas.ssyrk
         # BLAS wants column-major: the transpose of a row-major array is that without a copy.
-        self._sum += syrk(1.0, values.T, trans=1)
+        self._sum += syrk(1.0, rows.T, trans=1)
+        return rows.shape[1]
 
-    def _upper(self) -> np.ndarray:
-        return self._sum
+    def _about_origin(self, chunk: np.ndarray) -> np.ndarray:
+        """Rows (n + 2, c) of a chunk (n, c), about the mean of a few stimuli."""
+        few = chunk[:: -(-self._n // _ORIGIN_ROWS)].astype(np.float64)
+        width = chunk.shape[1]
+        if self._buffer.size < (self._n + 2) * width:
+            self._buffer = np.empty((self._n + 2) * width, self._buffer.dtype)
+        rows = self._buffer[: (self._n + 2) * width].reshape(self._n + 2, width)
+        rows[-2], rows[-1] = few.mean(axis=0), 1
+        np.subtract(chunk, rows[-2], out=rows[:-2], dtype=rows.dtype)
+        return rows
+
+    def gram(self, n_features: int) -> Gram:
+        n = self._n
+        return _about_the_mean(
+            _symmetric(self._sum[:n, :n]),
+            self._sum[:n, n] + self._origin_norm,
+            self._origin_norm,
+            self._sum[:n, n + 1] + self._origin_sum,
+            n_features,
+            _resolution(self.double),
+        )
 
 
 class _TensorSum(_Sum):
     """Of tensors, by matrix products where they lie; sums are kept where there is float64."""
 
     def __init__(self, n: int, double: bool, device: torch.device) -> None:
-        super().__init__(n, double)
+        super().__init__(double)
+        self._origin_products, self._feature_sums, self._origin_norm = np.zeros(n), np.zeros(n), 0.0
         self._exact = _float64_device(device)
         self._device = self._exact if double else device
         self._sum = torch.zeros((n, n), dtype=torch.float64, device=self._exact)
 
-    def add(self, chunk: Features) -> None:
+    def add(self, chunk: Features | AboutOrigin) -> int:
+        assert not isinstance(chunk, AboutOrigin), "only the CPU's memory holds features about an origin"
         values = _tensor(chunk, self.double, self._device)
         exact = values.to(self._exact)
         origin = exact.mean(dim=0, dtype=torch.float64)
-        self.feature_sums += exact.sum(dim=1, dtype=torch.float64).cpu().numpy()
-        self.origin_products += _exact_products(exact, origin).cpu().numpy()
-        self.origin_norm += float(origin @ origin)
+        self._feature_sums += exact.sum(dim=1, dtype=torch.float64).cpu().numpy()
+        self._origin_products += _exact_products(exact, origin).cpu().numpy()
+        self._origin_norm += float(origin @ origin)
         centred = values - origin.to(values.dtype).to(self._device)
         with _full_float32_products():
             self._sum += (centred @ centred.T).to(self._exact)
+        return values.shape[1]
 
-    def _upper(self) -> np.ndarray:
-        return self._sum.cpu().numpy()
+    def gram(self, n_features: int) -> Gram:
+        return Gram(
+            _symmetric(self._sum.cpu().numpy()),
+            self._origin_products,
+            self._origin_norm,
+            self._feature_sums,
+            n_features,
+            _resolution(self.double),
+        )
 
 
 def gram_from_images(
@@ -323,7 +347,7 @@ def _chunked_products(left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
 
 def _exact_products(values: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
     """``values @ origin`` (n,) in float64, a few features at a time."""
-    parts = zip(values.split(_SLAB_FEATURES, dim=1), origin.split(_SLAB_FEATURES), strict=True)
+    parts = zip(values.split(_EXACT_FEATURES, dim=1), origin.split(_EXACT_FEATURES), strict=True)
     total = torch.zeros(len(values), dtype=torch.float64, device=values.device)
     for part, part_of_origin in parts:
         total += part.double() @ part_of_origin
@@ -341,8 +365,8 @@ def _float64_device(device: torch.device) -> torch.device:
 def _symmetric(upper: np.ndarray) -> np.ndarray:
     """Copy of a matrix (n, n) with its upper triangle on both sides, a block at a time: that stays in the cache."""
     whole = np.array(upper, order="C")
-    for start in range(0, len(whole), _SLAB_ROWS):
-        rows = slice(start, start + _SLAB_ROWS)
+    for start in range(0, len(whole), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
         whole[rows.stop :, rows] = whole[rows, rows.stop :].T
         corner = whole[rows, rows]
         whole[rows, rows] = np.triu(corner) + np.triu(corner, 1).T

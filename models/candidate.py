@@ -15,7 +15,8 @@ from torch import nn
 
 from itprobe.errors import InputError
 from itprobe.models.identifiers import parse_layer
-from itprobe.models.layers import TracedModule, all_layers, block_layers, check_traced_layer, trace
+from itprobe.models.layers import TracedModule, all_layers, block_layers, check_traced_layer
+from itprobe.models.layout import traced_and_laid_out
 from itprobe.models.preprocessing import Preprocessing
 from itprobe.models.stream import (
     PREPARES,
@@ -112,7 +113,7 @@ class Candidate(ABC):
 
     @abstractmethod
     def _batches(
-        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int
+        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int, any_order: bool
     ) -> Iterator[Batch]:
         """Features (b, p) float32 of checked layers, on whatever device they were computed."""
 
@@ -152,6 +153,7 @@ class Candidate(ABC):
         layers: Sequence[str],
         batch_size: int | None = None,
         first_row: int = 0,
+        any_order: bool = False,
     ) -> Generator[tuple[slice, dict[str, torch.Tensor]], None, None]:
         """As `stream`, but tensors on the device that computed them, from `first_row` on.
 
@@ -160,14 +162,21 @@ class Candidate(ABC):
         first_row : int
             Rows before it are left out; other than 0 only where features of an image depend on that
             image alone (`preprocessing` is not None).
+        any_order : bool
+            Features may come in another order than that of a layer's output, the same for all stimuli: in
+            the one in which they lie in memory, which takes less time.
         """
         part = stimulus_set.iloc[first_row:] if first_row else stimulus_set
-        for rows, features in self._checked(part, layers, batch_size):
+        for rows, features in self._checked(part, layers, batch_size, any_order):
             shifted = slice(rows.start + first_row, rows.stop + first_row)
             yield shifted, {name: torch.as_tensor(values) for name, values in features.items()}
 
     def _checked(
-        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int | None
+        self,
+        stimulus_set: "StimulusSet",
+        layers: Sequence[str],
+        batch_size: int | None,
+        any_order: bool = False,
     ) -> Iterator[Batch]:
         names = list(dict.fromkeys(layers))
         if not names:
@@ -180,7 +189,7 @@ class Candidate(ABC):
         ids = stimulus_ids(stimulus_set)
         widths: dict[str, int] = {}
         with progress_bar(len(ids), self.identifier, "image") as bar:
-            for rows, features in self._batches(stimulus_set, names, size):
+            for rows, features in self._batches(stimulus_set, names, size, any_order):
                 for name, values in features.items():
                     self._check_batch(name, values, ids[rows], widths)
                 yield rows, features
@@ -259,9 +268,20 @@ class NetworkCandidate(Candidate):
         check_precision(precision, self.device)
         self._precision = precision
 
-    @cached_property
+    @property
     def traced(self) -> dict[str, TracedModule]:
         """What a dry run on two images of noise saw of every module, in order of execution.
+
+        Raises
+        ------
+        InputError
+            If the network cannot take images of its preprocessing's size, or either fails.
+        """
+        return self._dry_run[0]
+
+    @cached_property
+    def _dry_run(self) -> tuple[dict[str, TracedModule], torch.memory_format]:
+        """What the dry run saw, and in which order images lie in memory.
 
         Raises
         ------
@@ -275,10 +295,10 @@ class NetworkCandidate(Candidate):
             shape = " x ".join(map(str, images.shape[1:]))
             hint = "mend its forward, or give the size that it takes with its preprocessing"
             with user_code(f"{self.identifier}: the forward pass on test images of {shape}", hint):
-                traced = trace(self.module, images.to(self.device))
+                traced, memory_format = traced_and_laid_out(self.module, images.to(self.device))
         if not traced:
             raise InputError(f"{self.identifier} has no module that gives one row of features per image")
-        return traced
+        return traced, memory_format
 
     def layers(self, which: Literal["all", "blocks"] = "all") -> list[str]:
         """Blocks, or computational leaves and blocks, in order of execution.
@@ -292,25 +312,22 @@ class NetworkCandidate(Candidate):
         check_traced_layer(name, self.traced, self.identifier)
 
     def _batches(
-        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int
+        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int, any_order: bool
     ) -> Iterator[Batch]:
         self.module.eval()
         ids = stimulus_ids(stimulus_set)
-        calls = {name: self.traced[parse_layer(name).module].calls for name in layers}
+        traced, memory_format = self._dry_run
+        parsed = {name: parse_layer(name) for name in layers}
+        calls = {name: traced[layer.module].calls for name, layer in parsed.items()}
+        axes = {name: traced[layer.module].in_memory for name, layer in parsed.items()} if any_order else {}
         with self._neighbours():
             for rows, images in image_batches(stimulus_set, self.preprocessing, batch_size, self.identifier):
                 first, last = str(ids[rows.start]), str(ids[rows.stop - 1])
                 step = f"{self.identifier}: the forward pass on stimuli {first!r} to {last!r}"
                 with user_code(step, "mend its forward"):
-                    outputs = recorded_forward(
-                        self.module, images.to(self.device), layers, calls, self.precision
-                    )
-                yield rows, {name: _host_or_device(outputs[name].flatten(1)) for name in layers}
-
-
-def _host_or_device(values: torch.Tensor) -> Features:
-    # NumPy looks for NaN in half the time that torch takes on a CPU.
-    return values.numpy() if values.device.type == "cpu" else values
+                    laid_out = images.to(self.device, memory_format=memory_format)
+                    outputs = recorded_forward(self.module, laid_out, layers, calls, self.precision, axes)
+                yield rows, {name: outputs[name].flatten(1) for name in layers}
 
 
 def private_copy(module: nn.Module) -> nn.Module:

@@ -40,7 +40,7 @@ class PixelsCandidate(_OneLayerCandidate):
         )
 
     def _batches(
-        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int
+        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int, any_order: bool
     ) -> Iterator[Batch]:
         for rows, images in image_batches(stimulus_set, PIXEL_PREPROCESSING, batch_size, self.identifier):
             yield rows, {self.identifier: images.flatten(1).numpy()}
@@ -59,7 +59,7 @@ class MetadataCandidate(_OneLayerCandidate):
         check_finite(self._features(stimulus_set), self.identifier, self.identifier, ids)
 
     def _batches(
-        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int
+        self, stimulus_set: "StimulusSet", layers: Sequence[str], batch_size: int, any_order: bool
     ) -> Iterator[Batch]:
         features = self._features(stimulus_set)
         for start in range(0, len(features), batch_size):

@@ -3,7 +3,7 @@
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -43,12 +43,15 @@ class TracedModule:
     source : str
         Name of the first module that gave this very tensor: a stage ends with its last block, and
         dropout hands its input on.
+    in_memory : tuple of int
+        Axes of `shape`, from the one whose steps in memory are the widest to the narrowest.
     """
 
     name: str
     shape: tuple[int, ...]
     calls: int
     source: str
+    in_memory: tuple[int, ...] = field(default=(), compare=False)
 
 
 def first_tensor(output: Any) -> torch.Tensor | None:
@@ -61,7 +64,7 @@ def first_tensor(output: Any) -> torch.Tensor | None:
     return next((tensor for item in items if (tensor := first_tensor(item)) is not None), None)
 
 
-def trace(module: nn.Module, images: torch.Tensor) -> dict[str, TracedModule]:
+def trace(module: nn.Module, images: torch.Tensor) -> tuple[dict[str, TracedModule], Any]:
     """Run `module` once and note every module that gives one tensor row per image.
 
     Parameters
@@ -73,6 +76,8 @@ def trace(module: nn.Module, images: torch.Tensor) -> dict[str, TracedModule]:
     -------
     dict of str to TracedModule
         In order of (last) execution; the network itself and modules that never run are not in it.
+    object
+        What the network gave.
     """
     traced: dict[str, TracedModule] = {}
     calls: Counter[str] = Counter()
@@ -90,7 +95,9 @@ def trace(module: nn.Module, images: torch.Tensor) -> dict[str, TracedModule]:
         if earlier is None or earlier() is not tensor or earlier_version != version:
             source = name
             produced[id(tensor)] = weakref.ref(tensor), version, name
-        traced[name] = TracedModule(name, tuple(tensor.shape[1:]), calls[name], source)
+        steps = tensor.stride()[1:]
+        in_memory = tuple(sorted(range(len(steps)), key=lambda axis: -steps[axis]))
+        traced[name] = TracedModule(name, tuple(tensor.shape[1:]), calls[name], source, in_memory)
 
     hooks = [
         child.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
@@ -100,11 +107,11 @@ def trace(module: nn.Module, images: torch.Tensor) -> dict[str, TracedModule]:
     try:
         # no_grad instead of inference_mode: only there tensors count their versions
         with torch.no_grad():
-            module(images)
+            output = module(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return traced
+    return traced, output
 
 
 def leaf_layers(module: nn.Module, traced: dict[str, TracedModule]) -> list[str]:

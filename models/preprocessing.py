@@ -118,10 +118,13 @@ class Preprocessing:
             return prepared.float()
         height, width = self.size
         resized = image.resize((width, height), self.resampling())
-        values = torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous().float().div(255)
-        mean = torch.tensor(self.mean).view(3, 1, 1)
-        std = torch.tensor(self.std).view(3, 1, 1)
-        return (values - mean) / std
+        # NumPy, because threads call this while the network runs: each would bring torch's threads along, which go on
+        # spinning where the network needs the cores (a sixth of ResNet50's time).
+        values = np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1)).astype(np.float32)
+        values /= 255
+        values -= np.array(self.mean, np.float32)[:, None, None]
+        values /= np.array(self.std, np.float32)[:, None, None]
+        return torch.from_numpy(values)
 
 
 def read_image(path: str | Path, stimulus_id: object) -> Image.Image:

@@ -29,6 +29,8 @@ class Recomputed:
     n_features : int
     blocks : Blocks
         Images to hold at a time, and in a batch.
+    any_order : bool
+        As `Candidate.stream_tensors` takes it.
     """
 
     candidate: Candidate
@@ -36,6 +38,7 @@ class Recomputed:
     layer: str
     n_features: int
     blocks: Blocks
+    any_order: bool = False
 
     def batches_from(self, row: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """Rows from `row` on and their features (b, p) float32, from the part of the network up to the layer.
@@ -45,7 +48,9 @@ class Recomputed:
         InputError
             As `Candidate.stream` does.
         """
-        batches = self.candidate.stream_tensors(self.stimulus_set, [self.layer], self.blocks.batch, row)
+        batches = self.candidate.stream_tensors(
+            self.stimulus_set, [self.layer], self.blocks.batch, row, self.any_order
+        )
         for rows, features in batches:
             yield rows, features[self.layer]
 

@@ -148,6 +148,7 @@ def recorded_forward(
     layers: Sequence[str],
     calls: Mapping[str, int] | None = None,
     precision: Precision = "full",
+    axes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> dict[str, torch.Tensor]:
     """One forward pass that copies the outputs of several layers, pooled where their names say so.
 
@@ -164,11 +165,13 @@ def recorded_forward(
         what lies behind the last of them costs nothing.
     precision : {"full", "tf32", "bf16"}
         Where it is full, float32 stays float32 on a GPU (no tf32).
+    axes : mapping of str to tuple of int, optional
+        Order of a layer's axes, the image's left out; others keep their own.
 
     Returns
     -------
     dict of str to torch.Tensor
-        Layer -> (b, ...) float32 on the module's device.
+        Layer -> (b, ...) float32, contiguous, on the module's device.
 
     Raises
     ------
@@ -177,7 +180,7 @@ def recorded_forward(
     """
     outputs: dict[str, torch.Tensor] = {}
     with (
-        _hooked(module, layers, outputs, calls),
+        _hooked(module, layers, outputs, calls, axes or {}),
         torch.inference_mode(),
         _computing(precision, images.device),
         suppress(_EnoughError),
@@ -189,22 +192,28 @@ def recorded_forward(
     return outputs
 
 
-def copy_output(layer: LayerName, output: Any) -> torch.Tensor:
-    """Copy of the first tensor of a module's output as float32, pooled where `layer` says so."""
+def copy_output(layer: LayerName, output: Any, axes: tuple[int, ...] | None = None) -> torch.Tensor:
+    """Contiguous copy of the first tensor of a module's output as float32, pooled where `layer` says so.
+
+    What is not pooled has its axes, the image's left out, in the order `axes`, if that is given.
+    """
     tensor = first_tensor(output)
     if tensor is None:
         raise InputError(f"layer {str(layer)!r} gives no tensor; choose another layer")
     if layer.pool is not None:
-        return adaptive_avg_pool2d(as_map(tensor).float(), layer.pool)
-    return tensor.detach().to(torch.float32, copy=True)
+        return adaptive_avg_pool2d(as_map(tensor).float(), layer.pool).contiguous()
+    if axes is not None:
+        tensor = tensor.permute(0, *(1 + axis for axis in axes))
+    return tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
 def check_finite(values: np.ndarray | torch.Tensor, layer: str, candidate: str, ids: np.ndarray) -> None:
     """Raise `InputError` naming layer and first stimulus if (b, p) `values` hold NaN or infinity."""
-    if isinstance(values, torch.Tensor):
-        finite = torch.isfinite(values).all(dim=1).cpu().numpy()
-    else:
-        finite = np.isfinite(values).all(axis=1)
+    tensor = torch.as_tensor(values)
+    # NaN and infinity survive in a sum, which takes far less time than looking at each number.
+    if bool(torch.isfinite(tensor.sum())):
+        return
+    finite = torch.isfinite(tensor).all(dim=1).cpu().numpy()
     if finite.all():
         return
     bad = ids[~finite]
@@ -220,12 +229,13 @@ def _hooked(
     layers: Sequence[str],
     outputs: dict[str, torch.Tensor],
     calls: Mapping[str, int] | None,
+    axes: Mapping[str, tuple[int, ...]],
 ) -> Iterator[None]:
     modules = dict(module.named_modules())
     remaining = Counter(calls)
 
     def keep(layer: LayerName, output: Any) -> None:
-        outputs[str(layer)] = copy_output(layer, output)
+        outputs[str(layer)] = copy_output(layer, output, axes.get(str(layer)))
         if calls is not None:
             remaining[str(layer)] -= 1
             if max(remaining.values()) <= 0:

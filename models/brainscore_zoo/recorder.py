@@ -95,7 +95,9 @@ class ZooRecorder(Candidate):
             return self._layers[0]
         return layer_of_region(self.identifier, self.regions, name) or super().resolve_layer(name)
 
-    def _batches(self, stimulus_set: StimulusSet, layers: Sequence[str], batch_size: int) -> Iterator[Batch]:
+    def _batches(
+        self, stimulus_set: StimulusSet, layers: Sequence[str], batch_size: int, any_order: bool
+    ) -> Iterator[Batch]:
         ids, paths = stimulus_ids(stimulus_set), image_paths(stimulus_set)
         ratio = screen_ratio(stimulus_set, self.visual_degrees)
         for start in range(0, len(ids), batch_size):

@@ -243,7 +243,7 @@ class Truncated(nn.Module):
         some = next(self.module.parameters(), torch.zeros(0))
         images = torch.zeros(2, *input_shape, device=some.device)
         with user_code("the backbone of finetuned", "give images that it takes"):
-            traced = trace(self.module, images)
+            traced, _ = trace(self.module, images)
         if layer not in traced:
             raise unknown_name("layer of the backbone", layer, traced)
         self.calls = traced[layer].calls

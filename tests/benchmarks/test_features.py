@@ -41,9 +41,9 @@ def test_a_second_run_needs_no_forward_pass_and_gives_the_same(stimuli, tmp_path
     passes = []
     stream = NetworkCandidate.stream_tensors
 
-    def counted(self, stimulus_set, layers, *args):
+    def counted(self, stimulus_set, layers, *args, **named):
         passes.append(list(layers))
-        return stream(self, stimulus_set, layers, *args)
+        return stream(self, stimulus_set, layers, *args, **named)
 
     monkeypatch.setattr(NetworkCandidate, "stream_tensors", counted)
     again = grams(candidate, stimuli, store)

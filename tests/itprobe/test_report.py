@@ -139,6 +139,25 @@ def test_several_seeds_draw_several_splits_that_are_scored_together(planted):
     assert f"r from {min(random):.3f} to {max(random):.3f}" in table.rows[1].note
 
 
+def test_random_weights_have_an_interval_over_stimuli_and_neuroids(planted):
+    recording, network = planted
+
+    def over(n_seeds):
+        settings = TableSettings(
+            recording, backbone=network, rows=("random-seeds",), random_seeds=n_seeds, device="cpu"
+        )
+        made = make_table(settings)
+        return made.rows[0], [result.scores.pearson_r for result in made.results]
+
+    row, (alone,) = over(1)
+    assert row.ci95 == pytest.approx(tuple(alone.ci95_mean))
+    row, several = over(3)
+    # Draws are the same for all networks, so their mean varies no more than they do on average.
+    widths = [one.ci95_mean[1] - one.ci95_mean[0] for one in several]
+    assert row.ci95[0] < row.r_mean < row.ci95[1]
+    assert row.ci95[1] - row.ci95[0] <= np.mean(widths) * 1.05
+
+
 def test_the_command_trains_and_writes_everything(planted, tmp_path, capsys):
     recording, network = planted
     main_quietly(

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ PLAIN_NAME = st.one_of(WORD, st.tuples(WORD, WORD).map("/".join)).filter(
     lambda name: name not in ("convnet", "dual_task", "autoencoder")
 )
 FILE_NAME = st.tuples(st.from_regex(r"[a-z@:+/ ]{1,8}", fullmatch=True), WORD).map(
-    lambda parts: f"{parts[0].replace('::', ':').strip(':')}x.py::{parts[1]}"
+    lambda parts: f"{re.sub(':+', ':', parts[0]).strip(':')}x.py::{parts[1]}"
 )
 WEIGHTS = st.one_of(
     st.just("random"), st.integers(0, 99).map("random-{}".format), WORD, WORD.map("/a+b@c/{}.pth".format)

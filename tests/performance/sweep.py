@@ -1,14 +1,15 @@
 """What a sweep over a network's blocks costs beside a bare forward pass and the scoring of its layers.
 
-Run as ``python tests/performance/sweep.py`` on an idle machine. One after the other, with an empty cache:
+Run as ``python tests/performance/sweep.py`` on an idle machine. As much memory as the features take is written to
+once, see `touch_memory`. Then, some times in turn, the shortest of each counting, what disturbs it only making it longer:
 
-- the bare forward pass: torch alone, whole network, the same batches, images decoded beforehand; once more at the
-  end, and the shorter one counts;
-- as much memory as the features take is written to once, see `touch_memory`;
-- the sweep of all blocks under ``ridge``: images decoded, features kept, Gram matrices, scores, result files;
+- the bare forward pass: torch alone, whole network as it was loaded, the same batches, images decoded beforehand;
+- the sweep of all blocks under ``ridge`` with an empty cache: images decoded, features kept, Gram matrices, scores,
+  result files;
 - the same sweep again with every score computed anew: Gram matrices are known, so this is the scoring (plain
-  ridge; choosing layers on inner folds would come on top);
-- ``pls`` in addition: a second mapping.
+  ridge; choosing layers on inner folds would come on top).
+
+Last ``pls`` in addition: a second mapping.
 
 (sweep - scoring) / bare forward pass is what features cost over the least that they can cost: it counts loading
 images, copying 16 and more layers and their Gram matrices.
@@ -16,7 +17,7 @@ images, copying 16 and more layers and their Gram matrices.
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from itprobe.benchmarks import features
 from itprobe.benchmarks.features import Extraction
 from itprobe.data import load_recording, save_recording
 from itprobe.data.simulated import make_simulated
+from itprobe.metrics.store import GramStore
 from itprobe.models import NetworkCandidate, load_candidate
 from itprobe.models.stream import image_batches
 from itprobe.sweeping import Settings, carry_out
@@ -74,7 +76,12 @@ def main() -> None:
         metavar="GB",
         help="what features may take in memory (default: half of what is free)",
     )
-    parser.add_argument("--repeats", type=int, default=1, help="of each bare forward pass; the best counts")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=3,
+        help="of bare pass, sweep and scoring, in turn; the best of each counts",
+    )
     parser.add_argument(
         "--cpu-seconds",
         action="store_true",
@@ -90,7 +97,7 @@ def main() -> None:
         if options.quick:
             options.candidate, options.repeats = "torchvision/resnet18@random", 1
             options.recording = few_images(Path(home))
-        compare(options, Path(home) / "sweep")
+        compare(options, Path(home))
 
 
 def touch_memory(n_bytes: int, memory: float | None) -> None:
@@ -110,11 +117,12 @@ def few_images(folder: Path) -> str:
     return str(folder / "few.nc")
 
 
-def compare(options: argparse.Namespace, out: Path) -> None:
+def compare(options: argparse.Namespace, home: Path) -> None:
     """Time the parts one after the other."""
     stimuli = load_recording(options.recording).attrs["stimulus_set"]
-    candidate = load_candidate(options.candidate, options.device)
-    assert isinstance(candidate, NetworkCandidate)
+    candidate, bare = (load_candidate(options.candidate, options.device) for _ in range(2))
+    assert isinstance(candidate, NetworkCandidate) and isinstance(bare, NetworkCandidate)
+    module = bare.module  # looking for its layers would put the other's weights into another order
     layers = candidate.layers("blocks")
     widths = [candidate.traced[layer].shape for layer in layers]
     n_features = sum(torch.Size(shape).numel() for shape in widths)
@@ -127,10 +135,11 @@ def compare(options: argparse.Namespace, out: Path) -> None:
     clock = process_time if options.cpu_seconds else perf_counter
     batches: list[torch.Tensor] = []
     decoding = seconds_of(clock, lambda: batches.extend(decoded_batches(candidate, stimuli)))
-    bare_pass(candidate, batches[:2])  # what torch does once, at the first pass, is not counted
-    before = seconds_of(clock, lambda: bare_pass(candidate, batches), options.repeats)
+    bare_pass(
+        module, batches[:2], candidate.device
+    )  # what torch does once, at the first pass, is not counted
 
-    def timed(mappings: list[str], **settings: Any) -> Watch:
+    def timed(out: Path, mappings: list[str], **settings: Any) -> Watch:
         asked = Settings(
             mappings=mappings, device=options.device, extraction=extraction, inner_folds=0, **settings
         )
@@ -141,32 +150,45 @@ def compare(options: argparse.Namespace, out: Path) -> None:
         return watch
 
     touching = seconds_of(clock, lambda: touch_memory(4 * n_features * len(stimuli), options.memory))
-    sweep = timed(["ridge"])
-    scoring = timed(["ridge"], resume="always")
-    second = timed(["ridge", "pls"])
-    after = seconds_of(clock, lambda: bare_pass(candidate, batches), options.repeats)
-    bare, over = min(before, after), sweep.seconds - scoring.seconds
+    rounds = []
+    for number in range(options.repeats):
+        GramStore().clear()
+        out = home / f"sweep-{number}"
+        alone = seconds_of(clock, lambda: bare_pass(module, batches, candidate.device))
+        rounds.append((alone, timed(out, ["ridge"]), timed(out, ["ridge"], resume="always")))
+    second = timed(out, ["ridge", "pls"])
+    bare, sweeps, scorings = zip(*rounds, strict=True)
+    sweep, scoring = min(sweeps, key=_seconds), min(scorings, key=_seconds)
+    over = sweep.seconds - scoring.seconds
     print(
-        f"bare forward pass: {before:.1f} s before and {after:.1f} s after the sweeps (decoding its images "
-        f"beforehand: {decoding:.1f} s)"
+        f"best of {options.repeats}; decoding the images of the bare forward pass beforehand: {decoding:.1f} s"
     )
     print(f"touching as much memory as the features take, beforehand: {touching:.1f} s")
-    print(f"sweep, ridge: {sweep.seconds:.1f} s, {sweep.images} images through the network")
-    print(f"  of which scoring: {scoring.seconds:.1f} s, {scoring.seconds / len(layers):.2f} s a layer")
+    print(f"bare forward pass: {min(bare):.1f} s ({_each(bare)})")
+    print(f"sweep, ridge: {sweep.seconds:.1f} s ({_each(map(_seconds, sweeps))}), {sweep.images} images each")
     print(f"  of which Gram matrices: {sweep.products:.1f} s")
-    print(f"(sweep - scoring) / bare forward pass: {over / bare:.2f} (asked: {ASKED} or less)")
-    print(f"the same without the Gram matrices: {(over - sweep.products) / bare:.2f}")
+    print(
+        f"  of which scoring: {scoring.seconds:.1f} s ({_each(map(_seconds, scorings))}), "
+        f"{scoring.seconds / len(layers):.2f} s a layer"
+    )
+    print(f"(sweep - scoring) / bare forward pass: {over / min(bare):.2f} (asked: {ASKED} or less)")
+    print(f"the same without the Gram matrices: {(over - sweep.products) / min(bare):.2f}")
     print(f"second mapping, pls: {second.seconds:.1f} s, {second.images} images through the network")
 
 
-def seconds_of(clock: Callable[[], float], function: Callable[[], object], repeats: int = 1) -> float:
-    """Shortest of some runs."""
-    times = []
-    for _ in range(repeats):
-        start = clock()
-        function()
-        times.append(clock() - start)
-    return min(times)
+def _seconds(watch: Watch) -> float:
+    return watch.seconds
+
+
+def _each(seconds: Iterable[float]) -> str:
+    return ", ".join(f"{value:.1f}" for value in seconds)
+
+
+def seconds_of(clock: Callable[[], float], function: Callable[[], object]) -> float:
+    """Seconds that a function takes."""
+    start = clock()
+    function()
+    return clock() - start
 
 
 def decoded_batches(candidate: NetworkCandidate, stimuli: StimulusSet) -> list[torch.Tensor]:
@@ -175,11 +197,11 @@ def decoded_batches(candidate: NetworkCandidate, stimuli: StimulusSet) -> list[t
     return [images for _, images in decoded]
 
 
-def bare_pass(candidate: NetworkCandidate, batches: list[torch.Tensor]) -> None:
+def bare_pass(module: torch.nn.Module, batches: list[torch.Tensor], device: torch.device) -> None:
     """Torch alone on prepared images."""
     with torch.inference_mode():
         for images in batches:
-            candidate.module(images.to(candidate.device)).cpu()  # waits for a GPU
+            module(images.to(device)).cpu()  # waits for a GPU
 
 
 @contextmanager
