@@ -8,6 +8,7 @@ import pandas as pd
 
 from itprobe.errors import InputError
 from itprobe.metrics.gram import Gram
+from itprobe.metrics.kernel_checks import check_symmetric
 from itprobe.metrics.lambda_search import LambdaChoice
 from itprobe.metrics.mapping import Mapping, SplitRows
 from itprobe.metrics.splits import Split
@@ -72,7 +73,7 @@ def predict_held_out(
     ------
     InputError
         If features and responses are of different stimuli, a stimulus stands twice on one side, or values
-        are missing.
+        are missing, or a Gram matrix is not symmetric.
     """
     check_same_stimuli(feature_ids, response_ids)
     spaces = [grams] if isinstance(grams, Gram) else list(grams)
@@ -83,6 +84,8 @@ def predict_held_out(
         )
     if not all(np.isfinite(gram.values).all() for gram in spaces):
         raise InputError("the features hold NaN or infinite values; leave out what has them")
+    for gram in spaces:
+        check_symmetric(gram.values)
     rows = pd.Index(feature_ids)
     order = pd.Index(response_ids).get_indexer(feature_ids)  # responses in the features' order
     predicted = mapping.predict_splits(

@@ -21,6 +21,8 @@ CHUNK_FEATURES = 12_000
 _EXACT_FEATURES = 1_000
 _BLOCK_ROWS = 256
 _ORIGIN_ROWS = 16
+# Features are copied about an origin a few columns at a time, at least so many: into so many numbers in all.
+_NARROWEST, _BUFFER_NUMBERS = 1_000, 8_000_000
 
 Features = np.ndarray | torch.Tensor
 ImageBatches = Iterable[tuple[slice, torch.Tensor]]
@@ -167,29 +169,40 @@ class _HostSum(_Sum):
         super().__init__(double)
         self._n = n
         self._sum = np.zeros((n + 2, n + 2), order="F")
+        work = np.float64 if double else np.float32
+        self._products: np.ndarray = np.zeros((n + 2, n + 2), work, order="F")
+        self._syrk = blas.dsyrk if double else blas.ssyrk
         self._origin_norm = self._origin_sum = 0.0
-        self._buffer = np.empty(0, np.float64 if double else np.float32)
+        self._width = max(_NARROWEST, _BUFFER_NUMBERS // (n + 2))
+        self._buffer: np.ndarray = np.empty(0, work)
 
     def add(self, chunk: Features | AboutOrigin) -> int:
-        rows = chunk.rows if isinstance(chunk, AboutOrigin) else self._about_origin(np.asarray(chunk))
-        exact = rows[-2].astype(np.float64)
-        self._origin_norm += float(np.sum(exact**2))
-        self._origin_sum += float(exact.sum())
-        syrk = blas.dsyrk if rows.dtype == np.float64 else blas.ssyrk
-        # BLAS wants column-major: the transpose of a row-major array is that without a copy.
-        self._sum += syrk(1.0, rows.T, trans=1)
-        return rows.shape[1]
+        parts = [chunk.rows] if isinstance(chunk, AboutOrigin) else self._about_origins(np.asarray(chunk))
+        width = 0
+        for rows in parts:
+            origin = rows[-2].astype(np.float64)
+            self._origin_norm += float(np.sum(origin**2))
+            self._origin_sum += float(origin.sum())
+            # BLAS wants column-major: the transpose of a row-major array is that without a copy.
+            self._products = self._syrk(
+                1.0, rows.T, beta=float(width > 0), c=self._products, trans=1, overwrite_c=1
+            )
+            width += rows.shape[1]
+        self._sum += self._products
+        return width
 
-    def _about_origin(self, chunk: np.ndarray) -> np.ndarray:
-        """Rows (n + 2, c) of a chunk (n, c), about the mean of a few stimuli."""
-        few = chunk[:: -(-self._n // _ORIGIN_ROWS)].astype(np.float64)
-        width = chunk.shape[1]
-        if self._buffer.size < (self._n + 2) * width:
-            self._buffer = np.empty((self._n + 2) * width, self._buffer.dtype)
-        rows = self._buffer[: (self._n + 2) * width].reshape(self._n + 2, width)
-        rows[-2], rows[-1] = few.mean(axis=0), 1
-        np.subtract(chunk, rows[-2], out=rows[:-2], dtype=rows.dtype)
-        return rows
+    def _about_origins(self, chunk: np.ndarray) -> Iterator[np.ndarray]:
+        """Rows (n + 2, w) for some columns of a chunk (n, c) after the other, about the mean of a few stimuli."""
+        few = chunk[:: -(-self._n // _ORIGIN_ROWS)]
+        if not self._buffer.size:
+            self._buffer = np.empty((self._n + 2) * min(self._width, chunk.shape[1]), self._buffer.dtype)
+        step = len(self._buffer) // (self._n + 2)
+        for start in range(0, chunk.shape[1], step):
+            part = chunk[:, start : start + step]
+            rows = self._buffer[: (self._n + 2) * part.shape[1]].reshape(self._n + 2, -1)
+            rows[-2], rows[-1] = few[:, start : start + step].mean(axis=0, dtype=np.float64), 1
+            np.subtract(part, rows[-2], out=rows[:-2], dtype=rows.dtype)
+            yield rows
 
     def gram(self, n_features: int) -> Gram:
         n = self._n
@@ -318,14 +331,17 @@ def _about_the_mean(
     n_features: int,
     resolution: float,
 ) -> Gram:
-    """Move products (n, n) about m0, with ``x_i · m0`` (n,) and ``m0 · m0``, to the mean m as origin.
+    """Move products (n, n) about m0, in place, with ``x_i · m0`` (n,) and ``m0 · m0``, to the mean m as origin.
 
     ``x_i · m = x_i · m0 + r_i + mean_j(x_j · m0) - m0 · m0``, and ``m · m`` is its mean over i.
     """
     r = values.mean(axis=1)
     origin_products = with_origin + r + with_origin.mean() - norm
+    for start in range(0, len(values), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        values[rows] -= (r[rows, None] + r[None, :]) - r.mean()  # symmetric to the last bit
     return Gram(
-        values - (r[:, None] + r[None, :]) + r.mean(),  # symmetric to the last bit
+        values,
         origin_products,
         float(origin_products.mean()),
         feature_sums,
@@ -364,13 +380,13 @@ def _float64_device(device: torch.device) -> torch.device:
 
 def _symmetric(upper: np.ndarray) -> np.ndarray:
     """Copy of a matrix (n, n) with its upper triangle on both sides, a block at a time: that stays in the cache."""
-    whole = np.array(upper, order="C")
+    whole = np.array(upper, order="K")
     for start in range(0, len(whole), _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
         whole[rows.stop :, rows] = whole[rows, rows.stop :].T
         corner = whole[rows, rows]
         whole[rows, rows] = np.triu(corner) + np.triu(corner, 1).T
-    return whole
+    return whole if whole.flags.c_contiguous else whole.T
 
 
 def _resolution(double: bool) -> float:

@@ -90,23 +90,26 @@ def k_fold_errors(
     centred = responses - responses.mean(axis=0)
     loadings = product(spectrum.vectors.T, responses)
     full = spectrum.vectors.shape[1] == n - 1
-    rest = 0 if full else centred - product(spectrum.vectors, loadings)
+    rest = 0 * centred if full else centred - product(spectrum.vectors, loadings)
+    parts = [(np.ascontiguousarray(spectrum.vectors[fold]), rest[fold]) for fold in folds]
     errors = np.zeros((len(lambdas), responses.shape[1]))
     for index, value in enumerate(lambdas):
         if np.isinf(value):
             errors[index] = mean_predictor_errors(responses, folds)
             continue
         inverse = 1 / (spectrum.eigenvalues + value)
-        dual = product(spectrum.vectors, loadings * inverse[:, None]) + rest / value
+        weighted = loadings * inverse[:, None]
         weights = np.sqrt(inverse if full else 1 / value - inverse)
-        for fold in folds:
-            block = np.zeros((len(fold), len(fold)))
+        for vectors, left in parts:
+            dual = product(vectors, weighted) + left / value
+            size = len(vectors)
+            block = np.full((size, size), 0.0 if full else -1 / (n * value), order="F")
+            block[np.diag_indices(size)] += 0.0 if full else 1 / value
             if len(weights):
-                block = blas.dsyrk(1.0, (spectrum.vectors[fold] * weights).T, trans=1)
-            if not full:
-                block = (np.eye(len(fold)) - 1 / n) / value - block
+                sign = 1.0 if full else -1.0
+                block = blas.dsyrk(sign, (vectors * weights).T, 1.0, block, trans=1, overwrite_c=1)
             factor = cho_factor(block, overwrite_a=True, check_finite=False)  # of the upper triangle
-            residuals = cho_solve(factor, dual[fold], check_finite=False)
+            residuals = cho_solve(factor, dual, check_finite=False)
             errors[index] += np.mean(residuals**2, axis=0) / len(folds)
     return errors
 

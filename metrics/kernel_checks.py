@@ -8,6 +8,8 @@ from itprobe.errors import InputError
 ROUNDING = 1e-5
 """Asymmetry and negative eigenvalues up to this, relative to the kernel's size, are float32 rounding."""
 
+_BLOCK_ROWS = 256
+
 
 def check_kernel(kernel: np.ndarray) -> None:
     """Refuse a kernel that is not symmetric or, once centred, not positive semi-definite beyond rounding.
@@ -35,14 +37,7 @@ def check_kernel(kernel: np.ndarray) -> None:
         raise InputError(
             f"the kernel has {missing} entries that are NaN or infinite; leave those stimuli out"
         )
-    largest = np.abs(kernel).max(initial=0)
-    asymmetry = np.abs(kernel - kernel.T).max(initial=0)
-    if asymmetry > ROUNDING * largest:
-        raise InputError(
-            f"the kernel is not symmetric: entries differ from their mirror images by up to {asymmetry:.2g}, "
-            f"{asymmetry / largest:.1%} of the largest entry; give the inner products of the training stimuli with "
-            "themselves (X @ X.T), rows and columns in the same order, or features with kernel='linear'"
-        )
+    check_symmetric(kernel)
     centred = _centred(kernel)
     rounding = ROUNDING * float(np.linalg.norm(kernel))
     if rounding == 0 or _is_positive_definite(centred + rounding * np.eye(len(kernel))):
@@ -54,6 +49,25 @@ def check_kernel(kernel: np.ndarray) -> None:
         "no features have such inner products: give similarities that are inner products (X @ X.T), not "
         "distances or correlations over pairwise complete data"
     )
+
+
+def check_symmetric(kernel: np.ndarray) -> None:
+    """Refuse a square kernel whose entries differ from their mirror images by more than `ROUNDING` of the largest.
+
+    Raises
+    ------
+    InputError
+        By how much.
+    """
+    largest = max(float(kernel.max(initial=0)), -float(kernel.min(initial=0)))
+    blocks = (slice(start, start + _BLOCK_ROWS) for start in range(0, len(kernel), _BLOCK_ROWS))
+    asymmetry = max((float(np.abs(kernel[rows] - kernel[:, rows].T).max()) for rows in blocks), default=0.0)
+    if asymmetry > ROUNDING * largest:
+        raise InputError(
+            f"the kernel is not symmetric: entries differ from their mirror images by up to {asymmetry:.2g}, "
+            f"{asymmetry / largest:.1%} of the largest entry; give the inner products of the stimuli with "
+            "themselves (X @ X.T), rows and columns in the same order, or features with kernel='linear'"
+        )
 
 
 def _centred(kernel: np.ndarray) -> np.ndarray:

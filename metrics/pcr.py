@@ -83,7 +83,7 @@ class PcrMapping(FittedPerSplit):
     ) -> "FittedPcr":
         """Fit on training stimuli: kernel (n, n), responses (n, q), labels to balance inner folds by (n,)."""
         n, q = responses.shape
-        spectrum = centred_spectrum(kernel, resolution).leading(self.n_components)
+        spectrum = centred_spectrum(kernel, resolution, self.n_components).leading(self.n_components)
         folds, note = inner_folds(n, self.folds, strata)
         errors_of = held_out_errors(spectrum, responses, [held_out for _, held_out in folds])
         if self.lambdas is None:

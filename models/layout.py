@@ -46,14 +46,14 @@ def traced_and_laid_out(
         return traced, plain
     last = torch.channels_last
     try:
-        module.to(memory_format=last)  # type: ignore[call-overload]
+        module.to(memory_format=last)
         with torch.random.fork_rng(devices=[]):
             again, output = trace(module, images.contiguous(memory_format=last))
         if again == traced and _same(given, first_tensor(output)):
             return again, last
     except Exception:  # a user's network may fail in any way; as it is, it has just run
         pass
-    module.to(memory_format=plain)  # type: ignore[call-overload]
+    module.to(memory_format=plain)
     return traced, plain
 
 

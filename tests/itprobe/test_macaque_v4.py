@@ -49,7 +49,8 @@ def test_pixels(scored):
     assert median_r(scored["pixels"]) == pytest.approx(PIXELS, abs=0.02)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_random_weights_and_the_paired_difference(scored, recording, seed):
     (random,) = score_requests(
         plan_requests([f"efficientnet_lite0@random-{seed}:_blocks.12"]), f"{recording}#V4-ridge"

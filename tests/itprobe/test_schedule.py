@@ -132,6 +132,7 @@ def passes(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_jobs_of_a_model_share_its_one_pass(planted_file, tmp_path, own_store, passes):
     net = network(tmp_path / "net", "pass")
     models = [*zoo(net), *(f"{EFFICIENTNET}:_blocks.{k}~pool1" for k in (0, 1))]

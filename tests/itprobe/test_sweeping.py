@@ -159,6 +159,7 @@ def test_interrupted_and_resumed_equals_undisturbed(visible_file, net, tmp_path,
     ]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_undisturbed(visible_file, net, tmp_path):
     settings = Settings(layers=FOUR, mappings=["ridge", "pls"])
     carry_out([net], visible_file, settings, tmp_path / "whole")

@@ -1,5 +1,7 @@
 """Ridge over many splits from one decomposition against scikit-learn, refitted split by split."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -164,6 +166,15 @@ def test_missing_values_are_refused():
     with pytest.raises(InputError, match="the features hold NaN"):
         x[3, 2] = np.nan
         list(predict_held_out(gram_matrix(x), ids, np.nan_to_num(y), ids, RidgeMapping(), split))
+
+
+def test_a_gram_matrix_that_is_not_symmetric_is_refused():
+    x, y = planted(40, 60)
+    ids = np.array([f"s{i:02d}" for i in range(40)])
+    gram = gram_matrix(x)
+    mixed = replace(gram, values=gram.values[::-1])
+    with pytest.raises(InputError, match="not symmetric"):
+        list(predict_held_out(mixed, ids, y, ids, RidgeMapping(), [Split(ids[10:], ids[:10])]))
 
 
 def test_constant_features_predict_the_mean():

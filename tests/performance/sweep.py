@@ -1,7 +1,7 @@
 """What a sweep over a network's blocks costs beside a bare forward pass and the scoring of its layers.
 
 Run as ``python tests/performance/sweep.py`` on an idle machine. As much memory as the features take is written to
-once, see `touch_memory`. Then, some times in turn, the shortest of each counting, what disturbs it only making it longer:
+once, see `touch_memory`. Then, some times in turn, the shortest of each counting:
 
 - the bare forward pass: torch alone, whole network as it was loaded, the same batches, images decoded beforehand;
 - the sweep of all blocks under ``ridge`` with an empty cache: images decoded, features kept, Gram matrices, scores,

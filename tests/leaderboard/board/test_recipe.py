@@ -116,6 +116,7 @@ def test_what_is_refused_after_a_merge_fails_the_run_and_stops_nothing_else(wron
     assert [done.returncode for done in merged_and_published(repository)] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_contribution_is_checked_without_what_was_refused_before_it(
     wrong, submission, repository, tmp_path
 ):
