@@ -12,6 +12,7 @@ import pandas as pd
 
 from itprobe.api import build_result, result_of
 from itprobe.benchmarks import Evaluation, PredictivityBenchmark, prepare_target
+from itprobe.benchmarks.aggregate import bounds
 from itprobe.benchmarks.as_published import PublishedLayer, as_published
 from itprobe.benchmarks.evaluation import evaluate
 from itprobe.benchmarks.features import Extraction, layer_grams
@@ -31,7 +32,7 @@ from itprobe.leaderboard.report_table import (
     measured,
     to_frame,
 )
-from itprobe.metrics import MAPPINGS, SPLITS, Gram, SplitPlan, interval, resample
+from itprobe.metrics import MAPPINGS, SPLITS, Gram, SplitPlan, resample
 from itprobe.metrics.store import GramStore
 from itprobe.models import Candidate, NetworkCandidate, load_candidate, parse_candidate
 from itprobe.models.fitted import load_fitted
@@ -240,7 +241,7 @@ class RowMaker:
             )
         note = f"ridge; mean over seeds {seeds[0]} to {seeds[-1]} of the weights, r from {min(r):.3f} to {max(r):.3f}"
         name_without = parse_candidate(self.backbone[0].identifier).name
-        ci95 = interval(np.mean(draws, axis=0)) if len(r) == len(rows) else None
+        ci95 = bounds(np.mean(draws, axis=0))
         filled = replace(ROWS[name], candidate=f"{name_without}@random:{layer}", ci95=ci95, note=note)
         return replace(filled, **_means(rows))  # type: ignore[arg-type]
 

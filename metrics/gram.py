@@ -20,26 +20,13 @@ CHUNK_FEATURES = 12_000
 # What is copied to float64 at a time: a whole chunk in float64 would double the peak of memory.
 _EXACT_FEATURES = 1_000
 _BLOCK_ROWS = 256
-_ORIGIN_ROWS = 16
+# Stimuli whose mean is the origin, at least: so many that an unusual one among them hardly moves it.
+_ORIGIN_ROWS = 64
 # Features are copied about an origin a few columns at a time, at least so many: into so many numbers in all.
 _NARROWEST, _BUFFER_NUMBERS = 1_000, 8_000_000
 
 Features = np.ndarray | torch.Tensor
 ImageBatches = Iterable[tuple[slice, torch.Tensor]]
-
-
-@dataclass(frozen=True)
-class AboutOrigin:
-    """Features of n stimuli that need nothing but their products.
-
-    Attributes
-    ----------
-    rows : ndarray (n + 2, c), row-major
-        Features less an origin; the origin; ones. With the last two, one product gives all inner products,
-        those with the origin, and the sums over features.
-    """
-
-    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -104,14 +91,12 @@ def gram_matrix(features: np.ndarray, chunk_features: int = CHUNK_FEATURES) -> G
     return gram_from_chunks(chunks, (n, p), double=features.dtype == np.float64)
 
 
-def gram_from_chunks(
-    chunks: Iterable[Features | AboutOrigin], shape: tuple[int, int], double: bool = False
-) -> Gram:
+def gram_from_chunks(chunks: Iterable[Features], shape: tuple[int, int], double: bool = False) -> Gram:
     """Compute the Gram matrix of features that come in chunks, arrays or tensors on any device.
 
     Parameters
     ----------
-    chunks : iterable of ndarray or torch.Tensor (n, c), or of AboutOrigin
+    chunks : iterable of ndarray or torch.Tensor (n, c)
         All p features, a few (at most about `CHUNK_FEATURES`) of all stimuli at a time; products are
         computed where a chunk lies, never in tf32.
     shape : (int, int)
@@ -151,7 +136,7 @@ class _Sum(ABC):
         self.double = double
 
     @abstractmethod
-    def add(self, chunk: Features | AboutOrigin) -> int:
+    def add(self, chunk: Features) -> int:
         """Add the products of a chunk of c features, and give c."""
 
     @abstractmethod
@@ -160,9 +145,11 @@ class _Sum(ABC):
 
 
 class _HostSum(_Sum):
-    """Of arrays, by BLAS, about an origin near the mean, see `AboutOrigin`.
+    """Of arrays, by BLAS, about an origin near the mean.
 
-    Only scipy's is used: see `itprobe.metrics.blas` for what alternating with numpy's would cost.
+    Only scipy's is used: see `itprobe.metrics.blas` for what alternating with numpy's would cost. The origin and
+    a row of ones stand below the features: the one product that gives all inner products gives those with
+    the origin and the sums over features, too.
     """
 
     def __init__(self, n: int, double: bool) -> None:
@@ -176,10 +163,9 @@ class _HostSum(_Sum):
         self._width = max(_NARROWEST, _BUFFER_NUMBERS // (n + 2))
         self._buffer: np.ndarray = np.empty(0, work)
 
-    def add(self, chunk: Features | AboutOrigin) -> int:
-        parts = [chunk.rows] if isinstance(chunk, AboutOrigin) else self._about_origins(np.asarray(chunk))
+    def add(self, chunk: Features) -> int:
         width = 0
-        for rows in parts:
+        for rows in self._about_origins(np.asarray(chunk)):
             origin = rows[-2].astype(np.float64)
             self._origin_norm += float(np.sum(origin**2))
             self._origin_sum += float(origin.sum())
@@ -188,19 +174,21 @@ class _HostSum(_Sum):
                 1.0, rows.T, beta=float(width > 0), c=self._products, trans=1, overwrite_c=1
             )
             width += rows.shape[1]
-        self._sum += self._products
+        if width:
+            self._sum += self._products
         return width
 
     def _about_origins(self, chunk: np.ndarray) -> Iterator[np.ndarray]:
         """Rows (n + 2, w) for some columns of a chunk (n, c) after the other, about the mean of a few stimuli."""
-        few = chunk[:: -(-self._n // _ORIGIN_ROWS)]
-        if not self._buffer.size:
-            self._buffer = np.empty((self._n + 2) * min(self._width, chunk.shape[1]), self._buffer.dtype)
-        step = len(self._buffer) // (self._n + 2)
-        for start in range(0, chunk.shape[1], step):
-            part = chunk[:, start : start + step]
+        step = min(self._width, chunk.shape[1])
+        if self._buffer.size < (self._n + 2) * step:
+            self._buffer = np.empty((self._n + 2) * step, self._buffer.dtype)
+        for start in range(0, chunk.shape[1], self._width):
+            part = chunk[:, start : start + self._width]
             rows = self._buffer[: (self._n + 2) * part.shape[1]].reshape(self._n + 2, -1)
-            rows[-2], rows[-1] = few[:, start : start + step].mean(axis=0, dtype=np.float64), 1
+            # From the first one on, so that features which are equal for all stimuli are 0 to the last bit.
+            few = part[:: max(1, self._n // _ORIGIN_ROWS)].astype(rows.dtype)
+            rows[-2], rows[-1] = few[0] + (few - few[0]).mean(axis=0), 1
             np.subtract(part, rows[-2], out=rows[:-2], dtype=rows.dtype)
             yield rows
 
@@ -226,8 +214,7 @@ class _TensorSum(_Sum):
         self._device = self._exact if double else device
         self._sum = torch.zeros((n, n), dtype=torch.float64, device=self._exact)
 
-    def add(self, chunk: Features | AboutOrigin) -> int:
-        assert not isinstance(chunk, AboutOrigin), "only the CPU's memory holds features about an origin"
+    def add(self, chunk: Features) -> int:
         values = _tensor(chunk, self.double, self._device)
         exact = values.to(self._exact)
         origin = exact.mean(dim=0, dtype=torch.float64)

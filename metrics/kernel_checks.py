@@ -66,7 +66,7 @@ def check_symmetric(kernel: np.ndarray) -> None:
         raise InputError(
             f"the kernel is not symmetric: entries differ from their mirror images by up to {asymmetry:.2g}, "
             f"{asymmetry / largest:.1%} of the largest entry; give the inner products of the stimuli with "
-            "themselves (X @ X.T), rows and columns in the same order, or features with kernel='linear'"
+            "themselves (X @ X.T), rows and columns in the same order"
         )
 
 

@@ -69,10 +69,6 @@ class Activations:
         """Type that a layer is kept in: float32 where float16 was asked for and did not suffice."""
         return self._recorded[layer].dtype
 
-    def about_origin(self, layer: str) -> bool:
-        """Whether `chunks` have rows (n + 2, c): features less an origin, the origin, and ones."""
-        return self._recorded[layer].about_origin
-
     def chunks(self, layer: str) -> Iterator[Features]:
         """Features (n, c), float32, a few columns at a time; tensors where they lie on a device."""
         return self._recorded[layer].chunks()
@@ -93,7 +89,7 @@ class _Recording:
     limits: dict[Place, int]
     device: torch.device
     scratch: Scratch
-    for_products: bool
+    any_order: bool
 
 
 @contextmanager
@@ -105,7 +101,7 @@ def record_activations(
     memory_budget: int | None = None,
     dtype: FloatName = "float32",
     recompute: bool = False,
-    for_products: bool = False,
+    any_order: bool = False,
 ) -> Iterator[Activations]:
     """Features of several layers for all stimuli, from one pass.
 
@@ -130,10 +126,9 @@ def record_activations(
     recompute : bool
         Whether layers that do not fit in memory may be left to `Activations.recomputed`: those for which
         the disk is slower, or has no room. With False all are recorded.
-    for_products : bool
-        Features may stand in another order than that of a layer's output, see `Candidate.stream_tensors`,
-        and about an origin, see `Activations.about_origin`: products of stimuli do not depend on the one and
-        are easily told for any other origin.
+    any_order : bool
+        Whether features may stand in another order than that of a layer's output, see
+        `Candidate.stream_tensors`; products of stimuli do not depend on it.
 
     Yields
     ------
@@ -151,22 +146,22 @@ def record_activations(
     }
     ids = stimulus_ids(stimulus_set)
     scratch = Scratch()
-    asked = _Recording(candidate, stimulus_set, batch_size, dtype, limits, device, scratch, for_products)
+    asked = _Recording(candidate, stimulus_set, batch_size, dtype, limits, device, scratch, any_order)
     recorded: dict[str, LayerArena] = {}
     try:
-        stream = candidate.stream_tensors(stimulus_set, layers, batch_size, any_order=for_products)
+        stream = candidate.stream_tensors(stimulus_set, layers, batch_size, any_order=any_order)
         rows, features = next(stream)
         widths = {name: values.shape[1] for name, values in features.items()}
         places, recomputed = _plan(asked, widths, len(ids), recompute)
         if recomputed:
             stream.close()
             batches: Batches = candidate.stream_tensors(
-                stimulus_set, list(places), batch_size, any_order=for_products
+                stimulus_set, list(places), batch_size, any_order=any_order
             )
         else:
             batches = chain([(rows, features)], stream)
         del rows, features
-        arena = Arena(len(ids), limits, device, scratch, for_products)
+        arena = Arena(len(ids), limits, device, scratch)
         for name, place in places.items():
             recorded[name] = LayerArena(arena, name, widths[name], dtype, place)
         if places:
@@ -241,7 +236,7 @@ def _recomputed(
         costs[name] = SpillCost(sizes[name], math.inf, 0)
         if blocks is not None:
             possible[name] = Recomputed(
-                asked.candidate, asked.stimulus_set, name, width, blocks, asked.for_products
+                asked.candidate, asked.stimulus_set, name, width, blocks, asked.any_order
             )
             seconds = seconds_per_image(asked.candidate, asked.stimulus_set, name, blocks.batch)
             products = n**2 * width / PRODUCT_RATE if asked.device.type == "cpu" else 0.0

@@ -74,53 +74,6 @@ class MemoryStorage(Storage):
         self.values = np.empty((0, 0), self.values.dtype)
 
 
-class ProductStorage(Storage):
-    """In memory, as products want it: they read features once and copy nothing.
-
-    Chunk after chunk lies as rows (n + 2, c): features less an origin, the mean of those that are written
-    first; the origin; ones. float32 alone.
-    """
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._n, p = shape
-        self._cut = p - p % CHUNK_FEATURES
-        full = self._cut // CHUNK_FEATURES, self._n + 2, CHUNK_FEATURES
-        # Zeros would be touched page by page when they are written.
-        self._full, self._tail = torch.empty(full), torch.empty((1, self._n + 2, p - self._cut))
-        self._origin: torch.Tensor | None = None
-
-    def write(self, rows: slice, values: Features) -> None:  # noqa: D102
-        given = torch.as_tensor(values)
-        if self._origin is None:
-            self._origin = given.double().mean(dim=0).float()
-            for kept, origin in self._parts(self._origin):
-                kept[:, -2], kept[:, -1] = origin, 1
-        for (kept, part), (_, origin) in zip(self._parts(given), self._parts(self._origin), strict=True):
-            torch.sub(part.movedim(-2, 0), origin[:, None], out=kept[:, rows])
-
-    def write_columns(self, columns: slice, values: Features) -> None:  # noqa: D102
-        raise NotImplementedError(
-            "only what is widened to float32 is written by columns, and this is never narrow"
-        )
-
-    def read(self, columns: slice) -> Features:  # noqa: D102
-        rows = self.about_origin(columns)
-        return rows[:-2] + rows[-2]
-
-    def about_origin(self, columns: slice) -> np.ndarray:
-        """Rows (n + 2, c) of one of `chunk_slices`."""
-        kept = self._full[columns.start // CHUNK_FEATURES] if columns.stop <= self._cut else self._tail[0]
-        return kept.numpy()
-
-    def release(self) -> None:  # noqa: D102
-        self._full, self._tail = self._full.new_empty(0), self._tail.new_empty(0)
-
-    def _parts(self, values: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """What is kept of whole chunks and of the last one, with values (..., p) as (..., chunks, c)."""
-        whole = values[..., : self._cut].unflatten(-1, (len(self._full), CHUNK_FEATURES))
-        return [(self._full, whole)] * (self._cut > 0) + [(self._tail, values[..., None, self._cut :])]
-
-
 class DeviceStorage(Storage):
     """In a device's memory."""
 
@@ -189,21 +142,10 @@ class Arena:
         Bytes that may be taken on the device and in memory; the disk has none but its own.
     device : torch.device
     scratch : Scratch
-    for_products : bool
-        Keep layers as `ProductStorage` where they lie in memory in float32, unless they have so few features
-        (no more than stimuli) that products are computed in float64.
     """
 
-    def __init__(
-        self,
-        n: int,
-        limits: dict[Place, int],
-        device: torch.device,
-        scratch: Scratch,
-        for_products: bool = False,
-    ) -> None:
+    def __init__(self, n: int, limits: dict[Place, int], device: torch.device, scratch: Scratch) -> None:
         self.n = n
-        self._for_products = for_products
         self._left: dict[Place, float] = {"disk": math.inf, **limits}
         self._device = device
         self._scratch = scratch
@@ -212,8 +154,6 @@ class Arena:
         """Take room for a layer."""
         shape = (self.n, n_features)
         self._left[place] -= size(shape, dtype)
-        if place == "memory" and self._for_products and dtype == "float32" and n_features > self.n:
-            return ProductStorage(shape)
         if place == "memory":
             return MemoryStorage(shape, dtype)
         if place == "device":
@@ -261,19 +201,10 @@ class LayerArena:
                 self._widen()
         self._held().write(rows, values * self._scale if self._scaled else values)
 
-    @property
-    def about_origin(self) -> bool:
-        """Whether `chunks` are rows (n + 2, c) of a `ProductStorage`."""
-        return isinstance(self._storage, ProductStorage)
-
     def chunks(self) -> Iterator[Features]:
         """Features (n, c), float32, chunk by chunk; tensors where they lie on a device."""
-        held = self._held()
         for columns in chunk_slices(self.n_features):
-            if isinstance(held, ProductStorage):
-                yield held.about_origin(columns)
-            else:
-                yield self._decoded(self._held().read(columns))
+            yield self._decoded(self._held().read(columns))
 
     def array(self) -> np.ndarray:
         """All features in memory: (n, p) float32."""
@@ -281,8 +212,8 @@ class LayerArena:
         if isinstance(held, MemoryStorage) and self.dtype == "float32":
             return held.values
         whole = np.empty((self._arena.n, self.n_features), np.float32)
-        for columns in chunk_slices(self.n_features):
-            whole[:, columns] = as_array(self._decoded(held.read(columns)))
+        for columns, chunk in zip(chunk_slices(self.n_features), self.chunks(), strict=True):
+            whole[:, columns] = as_array(chunk)
         return whole
 
     def release(self) -> None:

@@ -25,6 +25,7 @@ _PASSING_ON = (
     padding._ReflectionPadNd,
     padding._ReplicationPadNd,
 )
+_SAMPLED = 2_000
 _TRANSPARENT_FORWARDS = {nn.Sequential.forward, nn.ModuleList.forward, nn.ModuleDict.forward}
 
 
@@ -64,7 +65,7 @@ def first_tensor(output: Any) -> torch.Tensor | None:
     return next((tensor for item in items if (tensor := first_tensor(item)) is not None), None)
 
 
-def trace(module: nn.Module, images: torch.Tensor) -> tuple[dict[str, TracedModule], Any]:
+def trace(module: nn.Module, images: torch.Tensor) -> tuple[dict[str, TracedModule], dict[str, torch.Tensor]]:
     """Run `module` once and note every module that gives one tensor row per image.
 
     Parameters
@@ -76,10 +77,11 @@ def trace(module: nn.Module, images: torch.Tensor) -> tuple[dict[str, TracedModu
     -------
     dict of str to TracedModule
         In order of (last) execution; the network itself and modules that never run are not in it.
-    object
-        What the network gave.
+    dict of str to torch.Tensor
+        Some numbers of each output, the same places each time.
     """
     traced: dict[str, TracedModule] = {}
+    samples: dict[str, torch.Tensor] = {}
     calls: Counter[str] = Counter()
     produced: dict[int, tuple[weakref.ref[torch.Tensor], int, str]] = {}
 
@@ -95,6 +97,8 @@ def trace(module: nn.Module, images: torch.Tensor) -> tuple[dict[str, TracedModu
         if earlier is None or earlier() is not tensor or earlier_version != version:
             source = name
             produced[id(tensor)] = weakref.ref(tensor), version, name
+        flat = tensor.detach().reshape(-1)
+        samples[name] = flat[:: max(1, len(flat) // _SAMPLED)].to(torch.float64, copy=True)
         steps = tensor.stride()[1:]
         in_memory = tuple(sorted(range(len(steps)), key=lambda axis: -steps[axis]))
         traced[name] = TracedModule(name, tuple(tensor.shape[1:]), calls[name], source, in_memory)
@@ -107,11 +111,11 @@ def trace(module: nn.Module, images: torch.Tensor) -> tuple[dict[str, TracedModu
     try:
         # no_grad instead of inference_mode: only there tensors count their versions
         with torch.no_grad():
-            output = module(images)
+            module(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return traced, output
+    return traced, samples
 
 
 def leaf_layers(module: nn.Module, traced: dict[str, TracedModule]) -> list[str]:

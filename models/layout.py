@@ -8,11 +8,11 @@ and timm; transformers take the same), and give the same numbers but for roundin
 import torch
 from torch import nn
 
-from itprobe.models.layers import TracedModule, first_tensor, trace
+from itprobe.models.layers import TracedModule, trace
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-# Rounding of very deep networks stays far below this part of the largest output; reading memory in a wrong order does
-# not.
+# Rounding of very deep networks stays far below this part of a layer's largest output; reading memory in a wrong order
+# does not.
 _SAME = 1e-3
 
 
@@ -21,8 +21,8 @@ def traced_and_laid_out(
 ) -> tuple[dict[str, TracedModule], torch.memory_format]:
     """Run a network once, as `trace` does, and put it into the order in which it runs faster.
 
-    Channels come last on a CPU, where there are convolutions over space and the network gives the same that way: one
-    that reads its memory in an order of its own (``view``, ``as_strided``) fails or gives something else.
+    Channels come last on a CPU, where there are convolutions over space and every module gives the same that way: a
+    network that reads its memory in an order of its own (``view``, ``as_strided``) fails or gives something else.
 
     Parameters
     ----------
@@ -37,28 +37,23 @@ def traced_and_laid_out(
     torch.memory_format
         That images are to have.
     """
-    plain = torch.contiguous_format
+    plain, last = torch.contiguous_format, torch.channels_last
     with torch.random.fork_rng(devices=[]):
-        traced, output = trace(module, images)
-    given = first_tensor(output)
-    given = None if given is None else given.clone()  # the network may keep it, and write into it again
+        traced, samples = trace(module, images)
     if images.device.type != "cpu" or not any(isinstance(part, _CONVOLUTIONS) for part in module.modules()):
         return traced, plain
-    last = torch.channels_last
     try:
-        module.to(memory_format=last)
+        nn.Module.to(module, memory_format=last)  # a network may have a `to` of its own
         with torch.random.fork_rng(devices=[]):
-            again, output = trace(module, images.contiguous(memory_format=last))
-        if again == traced and _same(given, first_tensor(output)):
+            again, others = trace(module, images.contiguous(memory_format=last))
+        if again == traced and all(_same(samples[name], others[name]) for name in traced):
             return again, last
     except Exception:  # a user's network may fail in any way; as it is, it has just run
         pass
-    module.to(memory_format=plain)
+    nn.Module.to(module, memory_format=plain)
     return traced, plain
 
 
-def _same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
-    if one is None or other is None or one.shape != other.shape:
-        return False
-    scale = float(one.abs().nan_to_num(posinf=0).max()) if one.numel() else 0.0
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    scale = float(one.abs().nan_to_num(posinf=0).max()) if len(one) else 0.0
     return torch.allclose(one, other, rtol=0, atol=_SAME * scale, equal_nan=True)

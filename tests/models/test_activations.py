@@ -201,39 +201,6 @@ def test_every_place_gives_back_what_was_written(scratch, place, dtype):
         next(layer.chunks())
 
 
-@pytest.mark.parametrize("p", [13, 700, 12_000, 24_000, 25_001])
-@pytest.mark.parametrize("batch", [1, 5, 12])
-def test_features_for_products_lie_about_their_first_rows(scratch, p, batch):
-    x = np.random.default_rng(0).normal(3, 1, size=(12, p)).astype(np.float32)
-    arena = Arena(12, {"memory": 10**9}, torch.device("cpu"), Scratch(), for_products=True)
-    layer = LayerArena(arena, "a", p, "float32", "memory")
-    for start in range(0, 12, batch):
-        rows = slice(start, min(start + batch, 12))
-        layer.write(rows, x[rows])
-    assert layer.about_origin
-    chunks = list(layer.chunks())
-    assert max(chunk.shape[1] for chunk in chunks) <= 12_000
-    rows = np.hstack(chunks)
-    origin = x[:batch].astype(np.float64).mean(axis=0).astype(np.float32)
-    np.testing.assert_array_equal(rows, np.vstack([x - origin, origin, np.ones_like(origin)]))
-    assert all(chunk.flags.c_contiguous for chunk in chunks)
-    np.testing.assert_allclose(layer.array(), x, atol=1e-6)
-    layer.release()
-    with pytest.raises(ValueError, match="released"):
-        next(layer.chunks())
-
-
-@pytest.mark.parametrize(("p", "place"), [(12, "memory"), (25_001, "disk")])
-def test_few_features_and_those_on_disk_lie_as_they_are(scratch, p, place):
-    x = np.random.default_rng(0).normal(size=(12, p)).astype(np.float32)
-    arena = Arena(12, {"memory": 10**9}, torch.device("cpu"), Scratch(), for_products=True)
-    layer = LayerArena(arena, "a", p, "float32", place)
-    layer.write(slice(0, 12), x)
-    assert not layer.about_origin
-    np.testing.assert_array_equal(np.hstack(list(layer.chunks())), x)
-    layer.release()
-
-
 @pytest.mark.parametrize(
     ("place", "limits", "ends"),
     [

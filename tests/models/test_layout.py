@@ -44,6 +44,34 @@ class Noisy(Views):
         return self.linear((maps + 0.1 * torch.rand(maps.shape)).flatten(1))
 
 
+class Insensitive(Strides):
+    """Its own output does not show what its layer read."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = ReadsStrides()
+        torch.nn.init.normal_(self.linear.weight, std=1e-4)
+        torch.nn.init.constant_(self.linear.bias, 10.0)
+
+    def forward(self, images):
+        return self.linear(self.reads(self.conv(images)))
+
+
+class ReadsStrides(nn.Module):
+    def forward(self, maps):
+        return maps.as_strided((len(maps), maps[0].numel()), (maps[0].numel(), 1))
+
+
+class OwnTo(Views):
+    """Knows devices alone."""
+
+    def to(self, device):
+        return super().to(device)
+
+    def forward(self, images):
+        return self.linear(self.conv(images).flatten(1))
+
+
 @pytest.fixture
 def images():
     return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -56,6 +84,8 @@ def images():
         (Noisy, True),
         (Views, False),
         (Strides, False),
+        (Insensitive, False),
+        (OwnTo, True),
         (lambda: nn.Sequential(nn.Linear(16, 2)), False),
     ],
 )
