@@ -165,7 +165,9 @@ def compare(options: argparse.Namespace, home: Path) -> None:
     )
     print(f"touching as much memory as the features take, beforehand: {touching:.1f} s")
     print(f"bare forward pass: {min(bare):.1f} s ({_each(bare)})")
-    print(f"sweep, ridge: {sweep.seconds:.1f} s ({_each(map(_seconds, sweeps))}), {sweep.images} images each")
+    print(
+        f"sweep, ridge: {sweep.seconds:.1f} s ({_each(map(_seconds, sweeps))}), {sweep.images} images through the network each"
+    )
     print(f"  of which Gram matrices: {sweep.products:.1f} s")
     print(
         f"  of which scoring: {scoring.seconds:.1f} s ({_each(map(_seconds, scorings))}), "
