@@ -166,7 +166,8 @@ def compare(options: argparse.Namespace, home: Path) -> None:
     print(f"touching as much memory as the features take, beforehand: {touching:.1f} s")
     print(f"bare forward pass: {min(bare):.1f} s ({_each(bare)})")
     print(
-        f"sweep, ridge: {sweep.seconds:.1f} s ({_each(map(_seconds, sweeps))}), {sweep.images} images through the network each"
+        f"sweep, ridge: {sweep.seconds:.1f} s ({_each(map(_seconds, sweeps))}), "
+        f"{sweep.images} images through the network each"
     )
     print(f"  of which Gram matrices: {sweep.products:.1f} s")
     print(
