@@ -60,9 +60,8 @@ class MemoryStorage(Storage):
         self.values = np.empty(shape, dtype)  # zeros would be touched page by page when they are written
 
     def write(self, rows: slice, values: Features) -> None:  # noqa: D102
-        torch.as_tensor(self.values[rows]).copy_(
-            torch.as_tensor(values)
-        )  # by all cores, where NumPy takes one
+        # By all cores, where NumPy takes one.
+        torch.as_tensor(self.values[rows]).copy_(torch.as_tensor(values))
 
     def write_columns(self, columns: slice, values: Features) -> None:  # noqa: D102
         self.values[:, columns] = as_array(values)
