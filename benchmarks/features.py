@@ -13,7 +13,7 @@ from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 
 from itprobe.errors import InputError, unknown_name
 from itprobe.metrics import Gram
-from itprobe.metrics.gram import Features, gram_from_chunks, gram_from_images
+from itprobe.metrics.gram import AboutOrigin, Features, gram_from_chunks, gram_from_images
 from itprobe.metrics.store import GramKey, GramStore
 from itprobe.models import Activations, Candidate, NetworkCandidate, record_activations
 from itprobe.models.activations import memory_limit
@@ -146,7 +146,7 @@ def _computed(
         memory_budget=extraction.memory_budget,
         dtype=extraction.dtype,
         recompute=True,
-        any_order=True,
+        for_products=True,
     ) as activations:
         n = len(activations.stimulus_ids)
         for layer in activations.layers:
@@ -181,9 +181,14 @@ def _stored(
     return ready
 
 
-def _shown(activations: Activations, layer: str, device: torch.device) -> Iterator[Features]:
+def _shown(activations: Activations, layer: str, device: torch.device) -> Iterator[Features | AboutOrigin]:
     """Chunks of a layer, on the device where it is a GPU, with a progress bar."""
     with progress_bar(activations.n_features(layer), f"{layer}: products", "feature") as bar:
+        if activations.about_origin(layer):
+            for rows in activations.chunks_about_origin(layer):
+                yield AboutOrigin(rows)
+                bar.update(rows.shape[1])
+            return
         for chunk in activations.chunks(layer):
             yield chunk if device.type == "cpu" else torch.as_tensor(chunk, device=device)
             bar.update(chunk.shape[1])

@@ -7,12 +7,13 @@ fits anywhere, blocks of images meet instead of chunks of features (`gram_from_i
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy.linalg import blas
+
+from itprobe.metrics.precision import full_float32_products
 
 # One float32 product sums this many features before it is added up in float64: longer sums lose
 # accuracy, shorter ones speed.
@@ -27,6 +28,20 @@ _NARROWEST, _BUFFER_NUMBERS = 1_000, 8_000_000
 
 Features = np.ndarray | torch.Tensor
 ImageBatches = Iterable[tuple[slice, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class AboutOrigin:
+    """Some features of n stimuli as products want them.
+
+    Attributes
+    ----------
+    rows : ndarray (n + 2, c), row-major
+        Features less an origin; the origin; ones. The one product that gives all inner products of stimuli
+        gives those with the origin and the sums over features, too.
+    """
+
+    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -91,12 +106,14 @@ def gram_matrix(features: np.ndarray, chunk_features: int = CHUNK_FEATURES) -> G
     return gram_from_chunks(chunks, (n, p), double=features.dtype == np.float64)
 
 
-def gram_from_chunks(chunks: Iterable[Features], shape: tuple[int, int], double: bool = False) -> Gram:
+def gram_from_chunks(
+    chunks: Iterable[Features | AboutOrigin], shape: tuple[int, int], double: bool = False
+) -> Gram:
     """Compute the Gram matrix of features that come in chunks, arrays or tensors on any device.
 
     Parameters
     ----------
-    chunks : iterable of ndarray or torch.Tensor (n, c)
+    chunks : iterable of ndarray or torch.Tensor (n, c), or of AboutOrigin
         All p features, a few (at most about `CHUNK_FEATURES`) of all stimuli at a time; products are
         computed where a chunk lies, never in tf32.
     shape : (int, int)
@@ -136,7 +153,7 @@ class _Sum(ABC):
         self.double = double
 
     @abstractmethod
-    def add(self, chunk: Features) -> int:
+    def add(self, chunk: Features | AboutOrigin) -> int:
         """Add the products of a chunk of c features, and give c."""
 
     @abstractmethod
@@ -145,11 +162,9 @@ class _Sum(ABC):
 
 
 class _HostSum(_Sum):
-    """Of arrays, by BLAS, about an origin near the mean.
+    """Of arrays, by BLAS, about an origin near the mean, see `AboutOrigin`.
 
-    Only scipy's is used: see `itprobe.metrics.blas` for what alternating with numpy's would cost. The origin and
-    a row of ones stand below the features: the one product that gives all inner products gives those with
-    the origin and the sums over features, too.
+    Only scipy's is used: see `itprobe.metrics.blas` for what alternating with numpy's would cost.
     """
 
     def __init__(self, n: int, double: bool) -> None:
@@ -163,9 +178,10 @@ class _HostSum(_Sum):
         self._width = max(_NARROWEST, _BUFFER_NUMBERS // (n + 2))
         self._buffer: np.ndarray = np.empty(0, work)
 
-    def add(self, chunk: Features) -> int:
+    def add(self, chunk: Features | AboutOrigin) -> int:
+        parts = [chunk.rows] if isinstance(chunk, AboutOrigin) else self._about_origins(np.asarray(chunk))
         width = 0
-        for rows in self._about_origins(np.asarray(chunk)):
+        for rows in parts:
             origin = rows[-2].astype(np.float64)
             self._origin_norm += float(np.sum(origin**2))
             self._origin_sum += float(origin.sum())
@@ -214,7 +230,9 @@ class _TensorSum(_Sum):
         self._device = self._exact if double else device
         self._sum = torch.zeros((n, n), dtype=torch.float64, device=self._exact)
 
-    def add(self, chunk: Features) -> int:
+    def add(self, chunk: Features | AboutOrigin) -> int:
+        if isinstance(chunk, AboutOrigin):
+            raise TypeError("features about an origin are arrays, not tensors")
         values = _tensor(chunk, self.double, self._device)
         exact = values.to(self._exact)
         origin = exact.mean(dim=0, dtype=torch.float64)
@@ -222,7 +240,7 @@ class _TensorSum(_Sum):
         self._origin_products += _exact_products(exact, origin).cpu().numpy()
         self._origin_norm += float(origin @ origin)
         centred = values - origin.to(values.dtype).to(self._device)
-        with _full_float32_products():
+        with full_float32_products():
             self._sum += (centred @ centred.T).to(self._exact)
         return values.shape[1]
 
@@ -341,7 +359,7 @@ def _chunked_products(left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
     """Products (a, b) of rows (a, p) and (b, p): each chunk in their own type, the sum in float64."""
     exact = _float64_device(left.device)
     total = torch.zeros((len(left), len(right)), dtype=torch.float64, device=exact)
-    with _full_float32_products():
+    with full_float32_products():
         for start in range(0, left.shape[1], CHUNK_FEATURES):
             columns = slice(start, start + CHUNK_FEATURES)
             total += (left[:, columns] @ right[:, columns].T).to(exact)
@@ -378,17 +396,3 @@ def _symmetric(upper: np.ndarray) -> np.ndarray:
 
 def _resolution(double: bool) -> float:
     return 1e-13 if double else 2e-7
-
-
-@contextmanager
-def _full_float32_products() -> Iterator[None]:
-    """Keep a GPU from rounding float32 factors to tf32, which costs 3e-4 in r."""
-    # From torch 2.9 on, the older switch raises where somebody has used the newer one.
-    matmul = torch.backends.cuda.matmul
-    switch, off = ("fp32_precision", "ieee") if hasattr(matmul, "fp32_precision") else ("allow_tf32", False)
-    before = getattr(matmul, switch)
-    setattr(matmul, switch, off)
-    try:
-        yield
-    finally:
-        setattr(matmul, switch, before)

@@ -11,11 +11,12 @@ import numpy as np
 import psutil
 import torch
 
-from itprobe.models.arena import Arena, FloatName, LayerArena, Place, size
+from itprobe.models.arena import Arena, LayerArena, Place, kept_rows, size
 from itprobe.models.candidate import Candidate, Features
 from itprobe.models.placement import PRODUCT_RATE, SpillCost, fitting, image_blocks, place_spilled
 from itprobe.models.recompute import Recomputed, can_recompute, seconds_per_image
 from itprobe.models.scratch import Scratch, no_room
+from itprobe.models.storage import FloatName
 from itprobe.models.stream import stimulus_ids
 
 if TYPE_CHECKING:
@@ -73,6 +74,14 @@ class Activations:
         """Features (n, c), float32, a few columns at a time; tensors where they lie on a device."""
         return self._recorded[layer].chunks()
 
+    def about_origin(self, layer: str) -> bool:
+        """Whether a layer lies about an origin, see `LayerArena.about_origin`."""
+        return self._recorded[layer].about_origin
+
+    def chunks_about_origin(self, layer: str) -> Iterator[np.ndarray]:
+        """Rows (n + 2, c) of such a layer, float32: features less the origin, the origin, ones."""
+        return self._recorded[layer].chunks_about_origin()
+
     def release(self, layer: str) -> None:
         """Free the room that a layer takes."""
         self._recorded[layer].release()
@@ -89,7 +98,7 @@ class _Recording:
     limits: dict[Place, int]
     device: torch.device
     scratch: Scratch
-    any_order: bool
+    for_products: bool
 
 
 @contextmanager
@@ -101,7 +110,7 @@ def record_activations(
     memory_budget: int | None = None,
     dtype: FloatName = "float32",
     recompute: bool = False,
-    any_order: bool = False,
+    for_products: bool = False,
 ) -> Iterator[Activations]:
     """Features of several layers for all stimuli, from one pass.
 
@@ -126,9 +135,10 @@ def record_activations(
     recompute : bool
         Whether layers that do not fit in memory may be left to `Activations.recomputed`: those for which
         the disk is slower, or has no room. With False all are recorded.
-    any_order : bool
-        Whether features may stand in another order than that of a layer's output, see
-        `Candidate.stream_tensors`; products of stimuli do not depend on it.
+    for_products : bool
+        Whether features are wanted for the products of stimuli alone. They may then stand in another order than
+        that of a layer's output, see `Candidate.stream_tensors`, and about an origin, see
+        `Activations.about_origin`.
 
     Yields
     ------
@@ -146,22 +156,22 @@ def record_activations(
     }
     ids = stimulus_ids(stimulus_set)
     scratch = Scratch()
-    asked = _Recording(candidate, stimulus_set, batch_size, dtype, limits, device, scratch, any_order)
+    asked = _Recording(candidate, stimulus_set, batch_size, dtype, limits, device, scratch, for_products)
     recorded: dict[str, LayerArena] = {}
     try:
-        stream = candidate.stream_tensors(stimulus_set, layers, batch_size, any_order=any_order)
+        stream = candidate.stream_tensors(stimulus_set, layers, batch_size, any_order=for_products)
         rows, features = next(stream)
         widths = {name: values.shape[1] for name, values in features.items()}
         places, recomputed = _plan(asked, widths, len(ids), recompute)
         if recomputed:
             stream.close()
             batches: Batches = candidate.stream_tensors(
-                stimulus_set, list(places), batch_size, any_order=any_order
+                stimulus_set, list(places), batch_size, any_order=for_products
             )
         else:
             batches = chain([(rows, features)], stream)
         del rows, features
-        arena = Arena(len(ids), limits, device, scratch)
+        arena = Arena(len(ids), limits, device, scratch, for_products and device.type == "cpu")
         for name, place in places.items():
             recorded[name] = LayerArena(arena, name, widths[name], dtype, place)
         if places:
@@ -197,7 +207,10 @@ def _plan(
     asked: _Recording, widths: dict[str, int], n: int, recompute: bool
 ) -> tuple[dict[str, Place], dict[str, Recomputed]]:
     """Where each layer goes, in the order asked for, and those that are left out of the pass."""
-    sizes = {name: size((n, width), asked.dtype) for name, width in widths.items()}
+    sizes = {
+        name: size((kept_rows(n, width, asked.dtype, asked.for_products), width), asked.dtype)
+        for name, width in widths.items()
+    }
     if sum(sizes.values()) <= asked.limits["device"]:
         return dict.fromkeys(sizes, "device"), {}
     places: dict[str, Place] = dict.fromkeys(fitting(sizes, asked.limits["memory"]), "memory")
@@ -236,7 +249,7 @@ def _recomputed(
         costs[name] = SpillCost(sizes[name], math.inf, 0)
         if blocks is not None:
             possible[name] = Recomputed(
-                asked.candidate, asked.stimulus_set, name, width, blocks, asked.any_order
+                asked.candidate, asked.stimulus_set, name, width, blocks, asked.for_products
             )
             seconds = seconds_per_image(asked.candidate, asked.stimulus_set, name, blocks.batch)
             products = n**2 * width / PRODUCT_RATE if asked.device.type == "cpu" else 0.0

@@ -2,11 +2,11 @@
 
 They are written by rows (batches of images) and read by columns (chunks of features). On disk, chunks
 are contiguous and read into memory of our own: pages of a memory map would count as resident memory.
+
+Features that are wanted for their products alone are kept as products want them, see `LayerArena.about_origin`.
 """
 
 import math
-import os
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Literal
 
@@ -15,119 +15,24 @@ import torch
 
 from itprobe.models.candidate import Features, as_array
 from itprobe.models.scratch import Scratch
+from itprobe.models.storage import (
+    ChunkedStorage,
+    DeviceStorage,
+    FileStorage,
+    FloatName,
+    MemoryStorage,
+    Storage,
+    chunk_slices,
+)
 
 Place = Literal["device", "memory", "disk"]
-FloatName = Literal["float32", "float16"]
 
-CHUNK_FEATURES = 12_000
-"""Features that lie together on disk and are read at a time."""
-
+# Stimuli whose mean is the origin, at least: so many that an unusual one among them hardly moves it.
+_ORIGIN_ROWS = 64
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 # The largest value of the first batch becomes 2^10 to 2^11: later ones may be 32 times as large, and what
 # is 2^24 times smaller still has all of its digits.
 _SCALED_EXPONENT = 11
-
-
-def chunk_slices(n_features: int, width: int = CHUNK_FEATURES) -> list[slice]:
-    """Columns of each chunk, in order."""
-    return [slice(start, min(start + width, n_features)) for start in range(0, n_features, width)]
-
-
-class Storage(ABC):
-    """An array (n, p) of one type, written by rows and read by chunks of columns."""
-
-    @abstractmethod
-    def write(self, rows: slice, values: Features) -> None:
-        """Keep rows (b, p)."""
-
-    @abstractmethod
-    def write_columns(self, columns: slice, values: Features) -> None:
-        """Keep columns (n, c) of one of `chunk_slices`."""
-
-    @abstractmethod
-    def read(self, columns: slice) -> Features:
-        """Columns (n, c) of one of `chunk_slices`; not to be changed."""
-
-    @abstractmethod
-    def release(self) -> None:
-        """Free the room it took."""
-
-
-class MemoryStorage(Storage):
-    """In memory."""
-
-    def __init__(self, shape: tuple[int, int], dtype: FloatName) -> None:
-        self.values = np.empty(shape, dtype)  # zeros would be touched page by page when they are written
-
-    def write(self, rows: slice, values: Features) -> None:  # noqa: D102
-        # By all cores, where NumPy takes one.
-        torch.as_tensor(self.values[rows]).copy_(torch.as_tensor(values))
-
-    def write_columns(self, columns: slice, values: Features) -> None:  # noqa: D102
-        self.values[:, columns] = as_array(values)
-
-    def read(self, columns: slice) -> Features:  # noqa: D102
-        return self.values[:, columns]
-
-    def release(self) -> None:  # noqa: D102
-        self.values = np.empty((0, 0), self.values.dtype)
-
-
-class DeviceStorage(Storage):
-    """In a device's memory."""
-
-    def __init__(self, shape: tuple[int, int], dtype: FloatName, device: torch.device) -> None:
-        self._values = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
-
-    def write(self, rows: slice, values: Features) -> None:  # noqa: D102
-        self._values[rows] = torch.as_tensor(values, device=self._values.device)
-
-    def write_columns(self, columns: slice, values: Features) -> None:  # noqa: D102
-        self._values[:, columns] = torch.as_tensor(values, device=self._values.device)
-
-    def read(self, columns: slice) -> Features:  # noqa: D102
-        return self._values[:, columns]
-
-    def release(self) -> None:  # noqa: D102
-        self._values = self._values.new_empty(0)
-
-
-class FileStorage(Storage):
-    """In a file, chunk after chunk of columns, each with all rows."""
-
-    def __init__(self, shape: tuple[int, int], dtype: FloatName, scratch: Scratch, name: str) -> None:
-        self._n, self._p = shape
-        self._dtype = np.dtype(dtype)
-        self._scratch, self._name = scratch, name
-        self._descriptor = scratch.reserve(name, self._n * self._p * self._dtype.itemsize)
-
-    def write(self, rows: slice, values: Features) -> None:  # noqa: D102
-        array = as_array(values)
-        for columns in chunk_slices(self._p):
-            self._write(array[:, columns], self._offset(columns, rows.start))
-
-    def write_columns(self, columns: slice, values: Features) -> None:  # noqa: D102
-        self._write(as_array(values), self._offset(columns, 0))
-
-    def read(self, columns: slice) -> Features:  # noqa: D102
-        chunk = np.empty((self._n, columns.stop - columns.start), self._dtype)
-        _read_all(self._descriptor, chunk, self._offset(columns, 0))
-        return chunk
-
-    def release(self) -> None:  # noqa: D102
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-            self._scratch.discard(self._name)
-
-    def _write(self, values: np.ndarray, offset: int) -> None:
-        part = np.ascontiguousarray(values, dtype=self._dtype)
-        with self._scratch.room(part.nbytes):
-            _write_all(self._descriptor, part, offset)
-
-    def _offset(self, columns: slice, row: int) -> int:
-        width = columns.stop - columns.start
-        return (self._n * columns.start + row * width) * self._dtype.itemsize
 
 
 class Arena:
@@ -141,20 +46,39 @@ class Arena:
         Bytes that may be taken on the device and in memory; the disk has none but its own.
     device : torch.device
     scratch : Scratch
+    for_products : bool
+        Whether layers may be kept about an origin: features are wanted for their products alone, which are
+        computed on a CPU.
     """
 
-    def __init__(self, n: int, limits: dict[Place, int], device: torch.device, scratch: Scratch) -> None:
+    def __init__(
+        self,
+        n: int,
+        limits: dict[Place, int],
+        device: torch.device,
+        scratch: Scratch,
+        for_products: bool = False,
+    ) -> None:
         self.n = n
+        self._for_products = for_products
         self._left: dict[Place, float] = {"disk": math.inf, **limits}
         self._device = device
         self._scratch = scratch
 
-    def storage(self, name: str, n_features: int, dtype: FloatName, place: Place) -> Storage:
-        """Take room for a layer."""
-        shape = (self.n, n_features)
+    def keeps_origin(self, n_features: int, dtype: FloatName, place: Place) -> bool:
+        """Whether a layer is kept about an origin: not where products are computed in float64, see `kept_rows`."""
+        return (
+            self._for_products and place != "device" and kept_rows(self.n, n_features, dtype, True) > self.n
+        )
+
+    def storage(
+        self, name: str, n_features: int, dtype: FloatName, place: Place, about_origin: bool
+    ) -> Storage:
+        """Take room for a layer; about an origin, it has two rows more."""
+        shape = (self.n + 2 * about_origin, n_features)
         self._left[place] -= size(shape, dtype)
         if place == "memory":
-            return MemoryStorage(shape, dtype)
+            return ChunkedStorage(shape) if about_origin else MemoryStorage(shape, dtype)
         if place == "device":
             return DeviceStorage(shape, dtype, self._device)
         return FileStorage(shape, dtype, self._scratch, f"{name}.{dtype}")
@@ -163,9 +87,9 @@ class Arena:
         """`place` itself where it has room for one more layer, else the disk."""
         return place if size((self.n, n_features), dtype) <= self._left[place] else "disk"
 
-    def give_back(self, n_features: int, dtype: FloatName, place: Place) -> None:
+    def give_back(self, n_features: int, dtype: FloatName, place: Place, about_origin: bool) -> None:
         """Count a released storage's room as free."""
-        self._left[place] += size((self.n, n_features), dtype)
+        self._left[place] += size((self.n + 2 * about_origin, n_features), dtype)
 
 
 class LayerArena:
@@ -181,29 +105,49 @@ class LayerArena:
     n_features : int
     dtype : {"float32", "float16"}
     place : {"device", "memory", "disk"}
+
+    Attributes
+    ----------
+    about_origin : bool
+        Whether features are kept less an origin near their mean, with the origin and ones as two more rows: one
+        product of such rows gives all products with the origin and sums over features, too, and rounds
+        less than one about zero. The origin is the mean of the stimuli that are written first.
     """
 
     def __init__(self, arena: Arena, name: str, n_features: int, dtype: FloatName, place: Place) -> None:
         self.name, self.n_features, self.dtype, self.place = name, n_features, dtype, place
+        self.about_origin = arena.keeps_origin(n_features, dtype, place)
         self._arena = arena
+        self._origin: np.ndarray | None = None
         self._scale = 1.0
         self._scaled = False
-        self._storage: Storage | None = arena.storage(name, n_features, dtype, place)
+        self._storage: Storage | None = arena.storage(name, n_features, dtype, place, self.about_origin)
 
     def write(self, rows: slice, values: Features) -> None:
-        """Keep the features (b, p) of a batch."""
+        """Keep the features (b, p) of a batch; batches come in the order of their rows."""
         if self.dtype == "float16":
             peak = max(float(values.max()), -float(values.min()))
             if peak and not self._scaled:
                 self._scale, self._scaled = power_of_two(peak), True
             if peak * self._scale > _LARGEST_HALF:
                 self._widen()
-        self._held().write(rows, values * self._scale if self._scaled else values)
+        self._held().write(rows, values * self._scale if self._scaled else values, self._origin)
+        if self.about_origin and self._origin is None and rows.stop >= min(_ORIGIN_ROWS, self._arena.n):
+            self._settle_origin(rows.stop)
 
     def chunks(self) -> Iterator[Features]:
         """Features (n, c), float32, chunk by chunk; tensors where they lie on a device."""
+        if self.about_origin:
+            for rows in self.chunks_about_origin():
+                yield rows[:-2] + rows[-2]
+            return
         for columns in chunk_slices(self.n_features):
             yield self._decoded(self._held().read(columns))
+
+    def chunks_about_origin(self) -> Iterator[np.ndarray]:
+        """Rows (n + 2, c), float32, chunk by chunk, see `about_origin`."""
+        for columns in chunk_slices(self.n_features):
+            yield as_array(self._held().read(columns))
 
     def array(self) -> np.ndarray:
         """All features in memory: (n, p) float32."""
@@ -220,7 +164,7 @@ class LayerArena:
         if self._storage is not None:
             self._storage.release()
             self._storage = None
-            self._arena.give_back(self.n_features, self.dtype, self.place)
+            self._arena.give_back(self.n_features, self.dtype, self.place, self.about_origin)
 
     def _held(self) -> Storage:
         if self._storage is None:
@@ -234,9 +178,21 @@ class LayerArena:
         single /= self._scale
         return single
 
+    def _settle_origin(self, stop: int) -> None:
+        """Put the rows that are there about their mean."""
+        held = self._held()
+        self._origin = np.empty(self.n_features, np.float32)
+        for columns in chunk_slices(self.n_features):
+            few = as_array(held.read(columns, stop))
+            # From the first one on, so that features which are equal for all stimuli become 0 to the last bit.
+            origin = few[0] + (few - few[0]).mean(axis=0)
+            self._origin[columns] = origin
+            held.write_columns(columns, few - origin)
+            held.write_columns(columns, np.stack([origin, np.ones_like(origin)]), row=self._arena.n)
+
     def _widen(self) -> None:
         place = self._arena.nearest(self.n_features, "float32", self.place)
-        wide = self._arena.storage(self.name, self.n_features, "float32", place)
+        wide = self._arena.storage(self.name, self.n_features, "float32", place, about_origin=False)
         try:
             self._copy_to(wide)
         except BaseException:
@@ -258,22 +214,15 @@ def power_of_two(peak: float) -> float:
     return math.ldexp(1.0, max(-100, min(100, exponent)))
 
 
+def kept_rows(n: int, n_features: int, dtype: FloatName, for_products: bool) -> int:
+    """Rows that a layer of n stimuli takes, at most: two more about an origin, see `LayerArena.about_origin`.
+
+    Few features (no more than stimuli) stay as they are: their products are computed in float64. So do those in
+    float16, which has no digits to spare.
+    """
+    return n + 2 if for_products and dtype == "float32" and n_features > n else n
+
+
 def size(shape: tuple[int, int], dtype: FloatName) -> int:
     """Bytes of an array."""
     return shape[0] * shape[1] * np.dtype(dtype).itemsize
-
-
-def _write_all(descriptor: int, array: np.ndarray, offset: int) -> None:
-    left = array.data.cast("B")
-    while left:
-        written = os.pwrite(descriptor, left, offset)
-        left, offset = left[written:], offset + written
-
-
-def _read_all(descriptor: int, array: np.ndarray, offset: int) -> None:
-    left = array.data.cast("B")
-    while left:
-        got = os.preadv(descriptor, [left], offset)
-        if not got:
-            raise OSError("a temporary file of activations ends too early")
-        left, offset = left[got:], offset + got

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,8 +175,10 @@ def test_only_folders_that_nobody_holds_are_removed(scratch):
     assert {path.name for path in scratch.iterdir()} == expected
 
 
-def arena_of(place, n=12, limits=None, device="cpu"):
-    return Arena(n, limits or {"memory": 10**9, "device": 10**9}, torch.device(device), Scratch())
+def arena_of(place, n=12, limits=None, device="cpu", for_products=False):
+    return Arena(
+        n, limits or {"memory": 10**9, "device": 10**9}, torch.device(device), Scratch(), for_products
+    )
 
 
 @pytest.mark.parametrize("place", ["memory", "device", "disk"])
@@ -199,6 +202,85 @@ def test_every_place_gives_back_what_was_written(scratch, place, dtype):
     assert not list(scratch.glob("*/*.float*"))
     with pytest.raises(ValueError, match="released"):
         next(layer.chunks())
+
+
+def filled(x, place, batch, dtype="float32"):
+    layer = LayerArena(arena_of(place, len(x), for_products=True), "a/b", x.shape[1], dtype, place)
+    for start in range(0, len(x), batch):
+        rows = slice(start, min(start + batch, len(x)))
+        layer.write(rows, torch.from_numpy(x[rows]))
+    return layer
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+@pytest.mark.parametrize("p", [201, 12_000, 24_000, 25_001])
+@pytest.mark.parametrize("batch", [1, 30, 200])
+def test_features_for_products_lie_about_the_mean_of_the_first_stimuli(scratch, place, p, batch):
+    x = np.random.default_rng(0).normal(3, 1, size=(200, p)).astype(np.float32)
+    x[:, 5] = 0.1
+    layer = filled(x, place, batch)
+    assert layer.about_origin
+    chunks = list(layer.chunks_about_origin())
+    assert all(chunk.flags.c_contiguous and chunk.shape[1] <= 12_000 for chunk in chunks)
+    rows = np.hstack(chunks)
+    first = {1: 64, 30: 90, 200: 200}[batch]
+    origin = x[:first].astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(rows[-2], origin, rtol=1e-6)
+    np.testing.assert_array_equal(rows[-1], 1)
+    np.testing.assert_allclose(rows[:-2], x - origin, atol=1e-5)
+    assert not rows[:-2, 5].any()
+    np.testing.assert_allclose(np.hstack(list(layer.chunks())), x, atol=1e-5)
+    np.testing.assert_allclose(layer.array(), x, atol=1e-5)
+    layer.release()
+    layer.release()
+    assert not list(scratch.glob("*/*.float*"))
+    with pytest.raises(ValueError, match="released"):
+        next(layer.chunks_about_origin())
+
+
+def test_memory_and_disk_hold_the_same_bits_for_products(scratch):
+    x = np.random.default_rng(0).normal(3, 1, size=(100, 12_345)).astype(np.float32)
+    one, other = (np.hstack(list(filled(x, place, 32).chunks_about_origin())) for place in ("memory", "disk"))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("p", "place", "dtype"), [(12, "memory", "float32"), (13, "memory", "float16"), (13, "device", "float32")]
+)
+def test_what_is_not_kept_about_an_origin_lies_as_it_is(scratch, p, place, dtype):
+    x = np.arange(12 * p, dtype=np.float32).reshape(12, p)
+    layer = filled(x, place, 5, dtype)
+    assert not layer.about_origin
+    np.testing.assert_array_equal(np.hstack([np.asarray(chunk) for chunk in layer.chunks()]), x)
+
+
+def test_float16_for_products_widens_as_it_does_otherwise(scratch):
+    x = np.random.default_rng(0).normal(size=(12, 25_001)).astype(np.float32)
+    x[7, 3] = -1e6
+    layer = filled(x, "memory", 4, "float16")
+    assert (layer.dtype, layer.about_origin) == ("float32", False)
+    np.testing.assert_array_equal(layer.array()[4:], x[4:])
+
+
+@pytest.mark.parametrize(
+    ("budget", "place"), [(4 * 12 * 13, "disk"), (4 * 14 * 13, "memory"), (4 * 14 * 13 - 1, "disk")]
+)
+def test_the_two_rows_of_an_origin_count_in_the_budget(make_stimuli, scratch, budget, place):
+    network = load_candidate(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 13)), "cpu")
+    with record_activations(
+        network, make_stimuli(12), ["2"], memory_budget=budget, for_products=True
+    ) as kept:
+        assert kept.places == {"2": place}
+        assert kept.about_origin("2")
+
+
+@pytest.mark.parametrize(("device", "about_origin"), [("cpu", True), ("meta", False)])
+def test_only_products_on_a_cpu_take_features_about_an_origin(make_stimuli, scratch, device, about_origin):
+    network = load_candidate(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 13)), "cpu")
+    elsewhere = SimpleNamespace(device=torch.device(device), stream_tensors=network.stream_tensors)
+    with record_activations(elsewhere, make_stimuli(12), ["2"], for_products=True) as kept:
+        assert kept.places == {"2": "memory"}
+        assert kept.about_origin("2") == about_origin
 
 
 @pytest.mark.parametrize(
