@@ -13,8 +13,9 @@ from brainscore_core.supported_data_standards.brainio.stimuli import StimulusSet
 
 from itprobe.errors import InputError, unknown_name
 from itprobe.metrics import Gram
-from itprobe.metrics.gram import AboutOrigin, Features, gram_from_chunks, gram_from_images
+from itprobe.metrics.gram import AboutOrigin, gram_from_chunks, gram_from_images
 from itprobe.metrics.store import GramKey, GramStore
+from itprobe.metrics.tensor_products import Features
 from itprobe.models import Activations, Candidate, NetworkCandidate, record_activations
 from itprobe.models.activations import memory_limit
 from itprobe.progress import progress_bar

@@ -13,20 +13,25 @@ import numpy as np
 import torch
 from scipy.linalg import blas
 
-from itprobe.metrics.precision import full_float32_products
+from itprobe.metrics.tensor_products import (
+    CHUNK_FEATURES,
+    Features,
+    as_products_type,
+    chunked_products,
+    exact_products,
+    float64_device,
+    full_float32_products,
+)
 
-# One float32 product sums this many features before it is added up in float64: longer sums lose
-# accuracy, shorter ones speed.
-CHUNK_FEATURES = 12_000
-# What is copied to float64 at a time: a whole chunk in float64 would double the peak of memory.
-_EXACT_FEATURES = 1_000
 _BLOCK_ROWS = 256
 # Stimuli whose mean is the origin, at least: so many that an unusual one among them hardly moves it.
 _ORIGIN_ROWS = 64
+# Of features that came about an origin, so many stimuli show whether it serves: if the mean is this many times as far
+# from it as stimuli are from the mean, in squares, rounding would take digits from what lies there.
+_PROBED_ROWS, _FAR = 16, 2.0
 # Features are copied about an origin a few columns at a time, at least so many: into so many numbers in all.
 _NARROWEST, _BUFFER_NUMBERS = 1_000, 8_000_000
 
-Features = np.ndarray | torch.Tensor
 ImageBatches = Iterable[tuple[slice, torch.Tensor]]
 
 
@@ -179,7 +184,12 @@ class _HostSum(_Sum):
         self._buffer: np.ndarray = np.empty(0, work)
 
     def add(self, chunk: Features | AboutOrigin) -> int:
-        parts = [chunk.rows] if isinstance(chunk, AboutOrigin) else self._about_origins(np.asarray(chunk))
+        if not isinstance(chunk, AboutOrigin):
+            parts = self._about_origins(np.asarray(chunk))
+        elif _lies_near(chunk.rows[:-2]):
+            parts = iter([chunk.rows])
+        else:
+            parts = self._about_origins(chunk.rows[:-2], chunk.rows[-2])
         width = 0
         for rows in parts:
             origin = rows[-2].astype(np.float64)
@@ -194,18 +204,24 @@ class _HostSum(_Sum):
             self._sum += self._products
         return width
 
-    def _about_origins(self, chunk: np.ndarray) -> Iterator[np.ndarray]:
-        """Rows (n + 2, w) for some columns of a chunk (n, c) after the other, about the mean of a few stimuli."""
+    def _about_origins(self, chunk: np.ndarray, origin: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """Rows (n + 2, w) for some columns of a chunk (n, c) after the other, about the mean of a few stimuli.
+
+        If the chunk itself lies about an `origin` (c,), the rows say so.
+        """
         step = min(self._width, chunk.shape[1])
         if self._buffer.size < (self._n + 2) * step:
             self._buffer = np.empty((self._n + 2) * step, self._buffer.dtype)
         for start in range(0, chunk.shape[1], self._width):
-            part = chunk[:, start : start + self._width]
+            columns = slice(start, start + self._width)
+            part = chunk[:, columns]
             rows = self._buffer[: (self._n + 2) * part.shape[1]].reshape(self._n + 2, -1)
             # From the first one on, so that features which are equal for all stimuli are 0 to the last bit.
             few = part[:: max(1, self._n // _ORIGIN_ROWS)].astype(rows.dtype)
             rows[-2], rows[-1] = few[0] + (few - few[0]).mean(axis=0), 1
             np.subtract(part, rows[-2], out=rows[:-2], dtype=rows.dtype)
+            if origin is not None:
+                rows[-2] += origin[columns]
             yield rows
 
     def gram(self, n_features: int) -> Gram:
@@ -220,24 +236,31 @@ class _HostSum(_Sum):
         )
 
 
+def _lies_near(rows: np.ndarray) -> bool:
+    """Whether some of the rows (n, c) say that the mean of all lies about as near to zero as the rows to the mean."""
+    few = rows[:: max(1, len(rows) // _PROBED_ROWS)]
+    mean = few.mean(axis=0)
+    return float(mean @ mean) <= _FAR * float(np.square(few - mean).sum(axis=1).mean())
+
+
 class _TensorSum(_Sum):
     """Of tensors, by matrix products where they lie; sums are kept where there is float64."""
 
     def __init__(self, n: int, double: bool, device: torch.device) -> None:
         super().__init__(double)
         self._origin_products, self._feature_sums, self._origin_norm = np.zeros(n), np.zeros(n), 0.0
-        self._exact = _float64_device(device)
+        self._exact = float64_device(device)
         self._device = self._exact if double else device
         self._sum = torch.zeros((n, n), dtype=torch.float64, device=self._exact)
 
     def add(self, chunk: Features | AboutOrigin) -> int:
         if isinstance(chunk, AboutOrigin):
             raise TypeError("features about an origin are arrays, not tensors")
-        values = _tensor(chunk, self.double, self._device)
+        values = as_products_type(chunk, self.double, self._device)
         exact = values.to(self._exact)
         origin = exact.mean(dim=0, dtype=torch.float64)
         self._feature_sums += exact.sum(dim=1, dtype=torch.float64).cpu().numpy()
-        self._origin_products += _exact_products(exact, origin).cpu().numpy()
+        self._origin_products += exact_products(exact, origin).cpu().numpy()
         self._origin_norm += float(origin @ origin)
         centred = values - origin.to(values.dtype).to(self._device)
         with full_float32_products():
@@ -292,22 +315,22 @@ def gram_from_images(
         stop = min(start + block, n)
         held: torch.Tensor | None = None
         for rows, features in _gathered(batches_from(start), met):
-            values = _tensor(
-                features, double, _float64_device(features.device) if double else features.device
+            values = as_products_type(
+                features, double, float64_device(features.device) if double else features.device
             )
-            exact = values.to(_float64_device(values.device))
+            exact = values.to(float64_device(values.device))
             if origin is None:
                 origin = exact.mean(dim=0, dtype=torch.float64).to(values.dtype)
             if start == 0:
                 feature_sums[rows] = exact.sum(dim=1, dtype=torch.float64).cpu().numpy()
-                with_origin[rows] = _exact_products(exact, origin.double()).cpu().numpy()
+                with_origin[rows] = exact_products(exact, origin.double()).cpu().numpy()
             centred = values - origin.to(values.device)
             if held is None:
                 held = torch.empty((stop - start, p), dtype=values.dtype, device=values.device)
             filled = min(rows.stop, stop) - start
             if rows.start < stop:
                 held[rows.start - start : filled] = centred[: stop - rows.start]
-            products[start : start + filled, rows] = _chunked_products(held[:filled], centred)
+            products[start : start + filled, rows] = chunked_products(held[:filled], centred)
     norm = 0.0 if origin is None else float(origin.double() @ origin.double())
     return _about_the_mean(_symmetric(products), with_origin, norm, feature_sums, p, _resolution(double))
 
@@ -353,34 +376,6 @@ def _about_the_mean(
         n_features,
         resolution,
     )
-
-
-def _chunked_products(left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
-    """Products (a, b) of rows (a, p) and (b, p): each chunk in their own type, the sum in float64."""
-    exact = _float64_device(left.device)
-    total = torch.zeros((len(left), len(right)), dtype=torch.float64, device=exact)
-    with full_float32_products():
-        for start in range(0, left.shape[1], CHUNK_FEATURES):
-            columns = slice(start, start + CHUNK_FEATURES)
-            total += (left[:, columns] @ right[:, columns].T).to(exact)
-    return total.cpu().numpy()
-
-
-def _exact_products(values: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
-    """``values @ origin`` (n,) in float64, a few features at a time."""
-    parts = zip(values.split(_EXACT_FEATURES, dim=1), origin.split(_EXACT_FEATURES), strict=True)
-    total = torch.zeros(len(values), dtype=torch.float64, device=values.device)
-    for part, part_of_origin in parts:
-        total += part.double() @ part_of_origin
-    return total
-
-
-def _tensor(values: Features, double: bool, device: torch.device) -> torch.Tensor:
-    return torch.as_tensor(values).to(device).to(torch.float64 if double else torch.float32)
-
-
-def _float64_device(device: torch.device) -> torch.device:
-    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _symmetric(upper: np.ndarray) -> np.ndarray:

@@ -100,6 +100,11 @@ class _Recording:
     scratch: Scratch
     for_products: bool
 
+    @property
+    def about_origin(self) -> bool:
+        """Whether layers may be kept about an origin: a GPU computes products in its own way."""
+        return self.for_products and self.device.type == "cpu"
+
 
 @contextmanager
 def record_activations(
@@ -171,7 +176,7 @@ def record_activations(
         else:
             batches = chain([(rows, features)], stream)
         del rows, features
-        arena = Arena(len(ids), limits, device, scratch, for_products and device.type == "cpu")
+        arena = Arena(len(ids), limits, device, scratch, asked.about_origin)
         for name, place in places.items():
             recorded[name] = LayerArena(arena, name, widths[name], dtype, place)
         if places:
@@ -208,7 +213,7 @@ def _plan(
 ) -> tuple[dict[str, Place], dict[str, Recomputed]]:
     """Where each layer goes, in the order asked for, and those that are left out of the pass."""
     sizes = {
-        name: size((kept_rows(n, width, asked.dtype, asked.for_products), width), asked.dtype)
+        name: size((kept_rows(n, width, asked.dtype, asked.about_origin), width), asked.dtype)
         for name, width in widths.items()
     }
     if sum(sizes.values()) <= asked.limits["device"]:

@@ -46,9 +46,8 @@ class Arena:
         Bytes that may be taken on the device and in memory; the disk has none but its own.
     device : torch.device
     scratch : Scratch
-    for_products : bool
-        Whether layers may be kept about an origin: features are wanted for their products alone, which are
-        computed on a CPU.
+    about_origin : bool
+        Whether layers are kept about an origin where that serves, see `kept_rows`.
     """
 
     def __init__(
@@ -57,19 +56,17 @@ class Arena:
         limits: dict[Place, int],
         device: torch.device,
         scratch: Scratch,
-        for_products: bool = False,
+        about_origin: bool = False,
     ) -> None:
         self.n = n
-        self._for_products = for_products
+        self._about_origin = about_origin
         self._left: dict[Place, float] = {"disk": math.inf, **limits}
         self._device = device
         self._scratch = scratch
 
     def keeps_origin(self, n_features: int, dtype: FloatName, place: Place) -> bool:
-        """Whether a layer is kept about an origin: not where products are computed in float64, see `kept_rows`."""
-        return (
-            self._for_products and place != "device" and kept_rows(self.n, n_features, dtype, True) > self.n
-        )
+        """Whether a layer is kept about an origin."""
+        return place != "device" and kept_rows(self.n, n_features, dtype, self._about_origin) > self.n
 
     def storage(
         self, name: str, n_features: int, dtype: FloatName, place: Place, about_origin: bool
@@ -214,13 +211,13 @@ def power_of_two(peak: float) -> float:
     return math.ldexp(1.0, max(-100, min(100, exponent)))
 
 
-def kept_rows(n: int, n_features: int, dtype: FloatName, for_products: bool) -> int:
-    """Rows that a layer of n stimuli takes, at most: two more about an origin, see `LayerArena.about_origin`.
+def kept_rows(n: int, n_features: int, dtype: FloatName, about_origin: bool) -> int:
+    """Rows that a layer of n stimuli takes: two more about an origin, see `LayerArena.about_origin`.
 
     Few features (no more than stimuli) stay as they are: their products are computed in float64. So do those in
     float16, which has no digits to spare.
     """
-    return n + 2 if for_products and dtype == "float32" and n_features > n else n
+    return n + 2 if about_origin and dtype == "float32" and n_features > n else n
 
 
 def size(shape: tuple[int, int], dtype: FloatName) -> int:

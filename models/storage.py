@@ -67,8 +67,9 @@ class ChunkedStorage(Storage):
         n, p = shape
         whole = p // CHUNK_FEATURES
         # Whole chunks in one array, (chunks, n, c): a batch of rows is then written in one call.
-        self._whole = torch.empty((whole, n, CHUNK_FEATURES))
-        self._last = torch.empty((1, n, p - whole * CHUNK_FEATURES))
+        # By NumPy, which asks for huge pages, and whatever torch's default type and device are.
+        self._whole = torch.from_numpy(np.empty((whole, n, CHUNK_FEATURES), np.float32))
+        self._last = torch.from_numpy(np.empty((1, n, p - whole * CHUNK_FEATURES), np.float32))
 
     def write(self, rows: slice, values: Features, origin: np.ndarray | None = None) -> None:  # noqa: D102
         given = torch.as_tensor(values)
@@ -154,11 +155,10 @@ class FileStorage(Storage):
 
 def _put(kept: torch.Tensor, values: Features, origin: np.ndarray | torch.Tensor | None) -> None:
     """Write values, less an origin, into what is kept: by all cores, where NumPy takes one."""
-    given = torch.as_tensor(values, device=kept.device)
     if origin is None:
-        kept.copy_(given)
+        kept.copy_(torch.as_tensor(values))
     else:
-        torch.sub(given, torch.as_tensor(origin, device=kept.device), out=kept)
+        torch.sub(torch.as_tensor(values).to(kept), torch.as_tensor(origin), out=kept)
 
 
 def _write_all(descriptor: int, array: np.ndarray, offset: int) -> None:

@@ -6,13 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itprobe.metrics.gram import (
-    CHUNK_FEATURES,
-    AboutOrigin,
-    gram_from_chunks,
-    gram_from_images,
-    gram_matrix,
-)
+from itprobe.metrics.gram import AboutOrigin, gram_from_chunks, gram_from_images, gram_matrix
+from itprobe.metrics.tensor_products import CHUNK_FEATURES
 
 
 def features(n, p, seed=0, offset=3.0):
@@ -29,9 +24,9 @@ def by_chunks(x, width=CHUNK_FEATURES, tensors=False):
     return gram_from_chunks(map(torch.from_numpy, chunks) if tensors else chunks, x.shape)
 
 
-def about_origin(x, width=CHUNK_FEATURES):
-    """About an origin that is not the mean."""
-    origin = x[:4].mean(axis=0)
+def about_origin(x, width=CHUNK_FEATURES, first=4):
+    """About the mean of the first few, which is not that of all."""
+    origin = x[:first].mean(axis=0)
     rows = np.vstack([x - origin, origin, np.ones_like(origin)])
     starts = range(0, x.shape[1], width)
     return gram_from_chunks(
@@ -153,14 +148,30 @@ def test_chunks_without_features_add_nothing():
     check(gram, x, 1e-6)
 
 
-@pytest.mark.parametrize("row", [0, 4, 7])
-def test_one_unusual_stimulus_costs_no_accuracy_of_the_others(row):
-    x = np.random.default_rng(0).normal(size=(400, 20_000)).astype(np.float32)
-    x[row] *= 30
-    rest = np.delete(np.arange(400), row)
-    gram = gram_matrix(x).values[np.ix_(rest, rest)]
-    exact = x[rest].astype(np.float64)
+def check_apart(gram, x, rows):
+    """Products of these stimuli about their own mean, beside their own largest eigenvalue."""
+    values = gram.values[np.ix_(rows, rows)]
+    exact = x[rows].astype(np.float64)
     exact -= exact.mean(axis=0)
-    centred = gram - gram.mean(axis=0) - gram.mean(axis=1)[:, None] + gram.mean()
+    centred = values - values.mean(axis=0) - values.mean(axis=1)[:, None] + values.mean()
     expected = exact @ exact.T
     assert np.abs(centred - expected).max() < 1e-6 * np.linalg.eigvalsh(expected)[-1]
+
+
+@pytest.mark.parametrize("way", [gram_matrix, lambda x: about_origin(x, first=64)])
+@pytest.mark.parametrize("row", [0, 4, 7])
+def test_one_unusual_stimulus_costs_no_accuracy_of_the_others(way, row):
+    x = np.random.default_rng(0).normal(size=(400, 20_000)).astype(np.float32)
+    x[row] *= 30
+    check_apart(way(x), x, np.delete(np.arange(400), row))
+
+
+@pytest.mark.parametrize("shift", [0, 3, 10, 1000])
+def test_unlike_first_stimuli_cost_no_accuracy_of_the_others(shift):
+    x = np.random.default_rng(0).normal(size=(400, 20_000)).astype(np.float32)
+    x[:64] += shift
+    gram, same = about_origin(x, first=64), gram_matrix(x)
+    rest = np.arange(64, 400)
+    if shift < 1000:  # there the others are rounding beside the first, about whatever origin
+        check_apart(gram, x, rest)
+    np.testing.assert_allclose(gram.values, same.values, rtol=0, atol=1e-6 * same.values.max())

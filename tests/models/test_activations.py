@@ -274,6 +274,20 @@ def test_the_two_rows_of_an_origin_count_in_the_budget(make_stimuli, scratch, bu
         assert kept.about_origin("2")
 
 
+def test_torchs_default_type_does_not_change_what_is_kept(scratch):
+    x = np.random.default_rng(0).normal(size=(12, 12_345)).astype(np.float32)
+    expected = list(filled(x, "memory", 5).chunks_about_origin())
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float16)
+        got = list(filled(x, "memory", 5).chunks_about_origin())
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(got, expected, strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(("device", "about_origin"), [("cpu", True), ("meta", False)])
 def test_only_products_on_a_cpu_take_features_about_an_origin(make_stimuli, scratch, device, about_origin):
     network = load_candidate(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 13)), "cpu")
@@ -281,6 +295,11 @@ def test_only_products_on_a_cpu_take_features_about_an_origin(make_stimuli, scra
     with record_activations(elsewhere, make_stimuli(12), ["2"], for_products=True) as kept:
         assert kept.places == {"2": "memory"}
         assert kept.about_origin("2") == about_origin
+    free = 4 * 13 * (14 if about_origin else 12)  # no row more than is taken
+    with record_activations(
+        elsewhere, make_stimuli(12), ["2"], memory_budget=free, for_products=True
+    ) as kept:
+        assert kept.places == {"2": "memory"}
 
 
 @pytest.mark.parametrize(
