@@ -113,7 +113,8 @@ def make_simulated(
     n_neuroids : int
         At least 2, one per animal.
     seed : int
-        The same seed gives the same bytes.
+        The same seed gives the same bytes on processors of one kind with the same libraries. Elsewhere products
+        round otherwise: a few pixels change by one grey level, and the noise is another draw.
     folder : str or Path
         Where the images go; made where it is missing.
     repetitions : int
