@@ -244,7 +244,8 @@ print(resident("VmHWM:") - before)
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="needs Linux's peak of resident memory"
 )
-@pytest.mark.parametrize("way", ["disk", pytest.param("recompute", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["disk", "recompute"])
 def test_memory_stays_within_the_budget(tmp_path, scratch, way):
     budget = 100_000_000
     # All features are 482 MB. Beside the budget: 15 batches of four images (12.8 MB each) for the network,

@@ -131,6 +131,7 @@ print(sha256_values(text))
 """
 
 
+@pytest.mark.slow
 def test_the_text_is_the_same_in_every_process():
     digests = {
         subprocess.run(

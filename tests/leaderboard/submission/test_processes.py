@@ -45,9 +45,10 @@ def pids_in(told):
 
 @pytest.mark.parametrize(
     ("sent", "code"),
-    [(signal.SIGTERM, ENDED), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+    [(signal.SIGTERM, ENDED), (signal.SIGINT, 130)],
     ids=["SIGTERM", "Ctrl-C"],
 )
+@pytest.mark.slow
 def test_validate_that_is_ended_leaves_no_process_and_no_folder(tmp_path, sent, code):
     told, scratch = tmp_path / "told", tmp_path / "scratch"
     scratch.mkdir()
