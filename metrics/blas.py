@@ -6,7 +6,8 @@ alternates between the two runs at half its speed.
 """
 
 import numpy as np
-from scipy.linalg import blas
+
+from itprobe.metrics.lapack import multiply
 
 
 def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -15,6 +16,6 @@ def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     Nothing is copied where both are contiguous, row-major or column-major.
     """
     (a, trans_a), (b, trans_b) = (
-        (matrix, 0) if matrix.flags.f_contiguous else (matrix.T, 1) for matrix in (left, right)
+        (matrix, False) if matrix.flags.f_contiguous else (matrix.T, True) for matrix in (left, right)
     )
-    return blas.dgemm(1.0, a, b, trans_a=trans_a, trans_b=trans_b)
+    return multiply(np.asfortranarray(a, float), np.asfortranarray(b, float), trans_a, trans_b)

@@ -7,10 +7,10 @@ have if the fit had not seen them are ``Q_HH⁻¹ α_H``, intercept included: fo
 """
 
 import numpy as np
-from scipy.linalg import blas, cho_factor, cho_solve
 
 from itprobe.metrics.blas import product
 from itprobe.metrics.lambda_search import HeldOutErrors
+from itprobe.metrics.lapack import add_products, solve_positive_definite
 from itprobe.metrics.spectrum import Spectrum
 
 
@@ -92,6 +92,7 @@ def k_fold_errors(
     full = spectrum.vectors.shape[1] == n - 1
     rest = 0 * centred if full else centred - product(spectrum.vectors, loadings)
     parts = [(np.ascontiguousarray(spectrum.vectors[fold]), rest[fold]) for fold in folds]
+    scaled = np.empty((max(map(len, folds)), spectrum.vectors.shape[1]))
     errors = np.zeros((len(lambdas), responses.shape[1]))
     for index, value in enumerate(lambdas):
         if np.isinf(value):
@@ -106,10 +107,9 @@ def k_fold_errors(
             block = np.full((size, size), 0.0 if full else -1 / (n * value), order="F")
             block[np.diag_indices(size)] += 0.0 if full else 1 / value
             if len(weights):
-                sign = 1.0 if full else -1.0
-                block = blas.dsyrk(sign, (vectors * weights).T, 1.0, block, trans=1, overwrite_c=1)
-            factor = cho_factor(block, overwrite_a=True, check_finite=False)  # of the upper triangle
-            residuals = cho_solve(factor, dual, check_finite=False)
+                np.multiply(vectors, weights, out=scaled[:size])
+                add_products(block, 1.0 if full else -1.0, scaled[:size].T)
+            residuals = solve_positive_definite(block, dual)
             errors[index] += np.mean(residuals**2, axis=0) / len(folds)
     return errors
 

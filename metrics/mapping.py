@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from itprobe.metrics.lambda_search import LambdaChoice
+from itprobe.metrics.side_by_side import side_by_side
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,12 @@ class Mapping(Protocol):
         ...
 
 
+MATRICES_OF_A_FIT = 5
+"""Matrices of the size of the training kernel that a fit has in memory at once, at most."""
+
+
 class FittedPerSplit(ABC):
-    """Mappings that know nothing better than to fit each split by itself."""
+    """Mappings that know nothing better than to fit each split by itself, several at the same time."""
 
     @abstractmethod
     def fit(
@@ -130,7 +135,8 @@ class FittedPerSplit(ABC):
     ) -> Iterator[Prediction]:
         """Fit to each split's training stimuli and predict its test stimuli, see `Mapping.predict_splits`."""
         (kernel,) = kernels
-        for split in splits:
+
+        def predict(split: SplitRows) -> Prediction:
             fitted = self.fit(
                 kernel[np.ix_(split.train, split.train)],
                 responses[split.train],
@@ -138,4 +144,7 @@ class FittedPerSplit(ABC):
                 None if strata is None else strata[split.train],
             )
             predictions = fitted.predict(kernel[np.ix_(split.test, split.train)])
-            yield Prediction(predictions, fitted.lambdas, fitted.at_edge, fitted.notes, fitted.choice)
+            return Prediction(predictions, fitted.lambdas, fitted.at_edge, fitted.notes, fitted.choice)
+
+        largest = max((len(split.train) for split in splits), default=0)
+        yield from side_by_side(predict, splits, MATRICES_OF_A_FIT * largest**2 * kernel.itemsize)

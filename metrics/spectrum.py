@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh, lapack
+from scipy.linalg import eigh
 
 from itprobe.metrics.blas import product
+from itprobe.metrics.lapack import leading_eigenpairs
 
 
 @dataclass(frozen=True)
@@ -64,35 +65,16 @@ def centred_spectrum(kernel: np.ndarray, resolution: float = 1e-13, leading: int
     beta = 2 / (normal @ normal)
     projected = beta * product(kernel, normal[:, None])[:, 0]
     half = projected - beta / 2 * (normal @ projected) * normal
-    reflected = kernel - np.outer(normal, half) - np.outer(half, normal)
-    centred = reflected[1:, 1:]
+    centred = kernel[1:, 1:] - np.outer(normal[1:], half[1:])
+    centred -= np.outer(half[1:], normal[1:])
     if leading is None or leading >= n - 1:
         eigenvalues, inner = eigh(centred, driver="evd", overwrite_a=True, check_finite=False)
     else:
-        eigenvalues, inner = _leading_eigenpairs(centred, leading)
+        eigenvalues, inner = leading_eigenpairs(centred.T, leading)
     eigenvalues = np.maximum(eigenvalues[::-1], 0)
     vectors = np.vstack([np.zeros(len(eigenvalues)), inner[:, ::-1]])
     vectors -= beta * np.outer(normal, product(normal[None, :], vectors))
     return Spectrum(vectors, eigenvalues, rounding_floor(kernel, eigenvalues[0], resolution))
-
-
-def _leading_eigenpairs(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues (k,), ascending, and eigenvectors (n, k) of a symmetric matrix (n, n).
-
-    The steps of LAPACK's ``dsyevd``, of which the last, from the eigenvectors of the tridiagonal matrix to those of
-    `matrix`, is taken for these k alone; LAPACK's own way to ask for a part of them takes longer than all of them.
-    """
-    n = len(matrix)
-    lwork = int(lapack.dsytrd_lwork(n, lower=1)[0])
-    reflectors, diagonal, beside, tau, failed = lapack.dsytrd(matrix, lower=1, lwork=lwork)
-    eigenvalues, of_tridiagonal, not_converged = lapack.dstevd(diagonal, beside)
-    if failed or not_converged:
-        raise np.linalg.LinAlgError("the eigenvalues of a kernel did not converge")
-    vectors = np.asfortranarray(of_tridiagonal[:, n - k :])
-    # Householder vectors of the lower triangle lie as those of a QR decomposition of all rows but the first.
-    below, work = np.asfortranarray(reflectors[1:, :-1]), 64 * k
-    vectors[1:], _, _ = lapack.dormqr("L", "N", below, tau, np.asfortranarray(vectors[1:]), work)
-    return eigenvalues[n - k :], vectors
 
 
 def centred_kernel(kernel: np.ndarray) -> np.ndarray:

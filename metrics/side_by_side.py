@@ -1,0 +1,38 @@
+"""Independent pieces of linear algebra at the same time, a core for each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from threadpoolctl import threadpool_info, threadpool_limits
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+BYTES_TOGETHER = 6e9
+"""Pieces that would take more memory than this run one after the other, each on all cores."""
+
+
+def side_by_side(
+    work: Callable[[Piece], Result], pieces: Sequence[Piece], bytes_each: float
+) -> Iterator[Result]:
+    """Yield the results of `work` in the order of `pieces`.
+
+    Decompositions hardly gain from a second core, and Python's own share of the work gains nothing. So each piece has
+    one core, as many at a time as BLAS has threads, which it gets back when all are done. `work` must
+    leave Python's lock alone for the most part, see `itprobe.metrics.lapack`.
+
+    Parameters
+    ----------
+    work : callable
+    pieces : sequence
+    bytes_each : float
+        Memory that one piece takes.
+    """
+    threads = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    at_once = min(min(threads, default=1), len(pieces))
+    if at_once < 2 or at_once * bytes_each > BYTES_TOGETHER:
+        yield from map(work, pieces)
+        return
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(at_once, thread_name_prefix="split") as pool:
+        yield from pool.map(work, pieces)
