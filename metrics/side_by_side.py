@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TypeVar
 
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -11,6 +12,9 @@ Result = TypeVar("Result")
 
 BYTES_TOGETHER = 6e9
 """Pieces that would take more memory than this run one after the other, each on all cores."""
+
+_cores = Lock()
+"""Held by who limits BLAS to one thread: two at once would each give back what the other had set."""
 
 
 def side_by_side(
@@ -31,8 +35,11 @@ def side_by_side(
     """
     threads = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
     at_once = min(min(threads, default=1), len(pieces))
-    if at_once < 2 or at_once * bytes_each > BYTES_TOGETHER:
+    if at_once < 2 or at_once * bytes_each > BYTES_TOGETHER or not _cores.acquire(blocking=False):
         yield from map(work, pieces)
         return
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(at_once, thread_name_prefix="split") as pool:
-        yield from pool.map(work, pieces)
+    try:
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(at_once, thread_name_prefix="split") as pool:
+            yield from pool.map(work, pieces)
+    finally:
+        _cores.release()

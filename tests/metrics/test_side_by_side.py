@@ -54,6 +54,16 @@ def test_who_stops_listening_gets_the_threads_back(two_threads):
     assert blas_threads() == 2
 
 
+def test_a_second_one_meanwhile_leaves_the_threads_alone(two_threads, monkeypatch):
+    everywhere = threadpool_info()
+    monkeypatch.setattr("itprobe.metrics.side_by_side.threadpool_info", lambda: everywhere)
+    first, second = (side_by_side(abs, range(5), 1.0) for _ in range(2))
+    assert next(first) == next(second) == 0
+    first.close()
+    assert list(second) == [1, 2, 3, 4]
+    assert blas_threads() == 2
+
+
 def test_splits_at_the_same_time_predict_what_they_predict_alone(two_threads):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(90, 200))
