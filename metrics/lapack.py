@@ -36,7 +36,7 @@ def _by_address(value: str | int | float | np.ndarray | ctypes.c_int) -> np.ndar
         return ctypes.c_char(value.encode())
     if isinstance(value, float):
         return ctypes.c_double(value)
-    return ctypes.c_int(value) if isinstance(value, int) else value
+    return ctypes.c_int(int(value)) if isinstance(value, int | np.integer) else value
 
 
 _dgemm, _dsyrk = _routine(cython_blas, "dgemm"), _routine(cython_blas, "dsyrk")

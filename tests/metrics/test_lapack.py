@@ -60,3 +60,9 @@ def test_leading_eigenpairs_equal_numpys(n, k, rank):
     assert eigenvalues == pytest.approx(np.linalg.eigvalsh(matrix)[n - k :], abs=1e-10 * n**2)
     assert vectors.T @ vectors == pytest.approx(np.eye(k), abs=1e-10)
     assert matrix @ vectors == pytest.approx(vectors * eigenvalues, abs=1e-10 * n**2)
+
+
+def test_a_count_may_be_numpys():
+    matrix = np.asfortranarray(np.diag([3.0, 1.0, 2.0]))
+    eigenvalues, _ = leading_eigenpairs(matrix, np.int64(2))
+    assert eigenvalues == pytest.approx([2.0, 3.0])
