@@ -50,7 +50,9 @@ _BLOCK = 64
 def multiply(left: np.ndarray, right: np.ndarray, trans_left: bool, trans_right: bool) -> np.ndarray:
     """Product (a, b), column-major, of column-major matrices, each transposed first where so wished."""
     a, inner = left.shape[::-1] if trans_left else left.shape
-    b = right.shape[0] if trans_right else right.shape[1]
+    others, b = right.shape[::-1] if trans_right else right.shape
+    if inner != others:  # the routine would read beyond its arrays
+        raise ValueError(f"matrices of {a} x {inner} and {others} x {b} have no product")
     out = np.zeros((a, b), order="F")
     if out.size and inner:
         letters = ("T" if trans_left else "N"), ("T" if trans_right else "N")

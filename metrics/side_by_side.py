@@ -23,7 +23,7 @@ def side_by_side(
     """Yield the results of `work` in the order of `pieces`.
 
     Decompositions hardly gain from a second core, and Python's own share of the work gains nothing. So each piece has
-    one core, as many at a time as BLAS has threads, which it gets back when all are done. `work` must
+    one core, as many at a time as BLAS has threads; BLAS gets its threads back when all are done. `work` must
     leave Python's lock alone for the most part, see `itprobe.metrics.lapack`.
 
     Parameters

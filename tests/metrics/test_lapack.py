@@ -25,6 +25,12 @@ def test_product_of_views_and_of_single_precision():
     assert product(left, right) == pytest.approx(left @ right.astype(float), rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_matrices_that_do_not_fit_are_refused(order):
+    with pytest.raises(ValueError, match="4 x 3 and 5 x 2 have no product"):
+        product(np.ones((4, 3), order=order), np.ones((5, 2), order=order))
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_products_are_added_to_the_upper_triangle_alone(sign):
     factors = np.asfortranarray(RNG.normal(size=(9, 6)))
