@@ -24,43 +24,55 @@ def two_threads():
 
 
 def test_results_come_in_order_and_each_piece_has_one_thread(two_threads):
-    threads = list(side_by_side(lambda piece: (piece, blas_threads()), range(7), 1.0))
+    threads = side_by_side(lambda piece: (piece, blas_threads()), range(7), 1.0)
     assert threads == [(piece, 1) for piece in range(7)]
     assert blas_threads() == 2
 
 
+def test_a_library_that_knows_one_thread_only_is_no_reason_to_wait(two_threads, monkeypatch):
+    others = [*threadpool_info(), {"user_api": "blas", "num_threads": 1}, {"user_api": "openmp", "num_threads": 9}]
+    monkeypatch.setattr("itprobe.metrics.side_by_side.threadpool_info", lambda: others)
+    meeting = Barrier(2, timeout=60)
+    side_by_side(lambda _: meeting.wait(), range(2), 1.0)
+
+
 def test_two_pieces_run_at_the_same_time(two_threads):
     meeting = Barrier(2, timeout=60)  # broken, and raises, if only one thread ever gets there
-    list(side_by_side(lambda _: meeting.wait(), range(2), 1.0))
+    side_by_side(lambda _: meeting.wait(), range(2), 1.0)
 
 
 @pytest.mark.parametrize(("threads", "bytes_each"), [(1, 1.0), (2, BYTES_TOGETHER)])
 def test_one_after_the_other_where_cores_or_memory_are_short(two_threads, threads, bytes_each):
     with threadpool_limits(threads, "blas"):
-        found = list(side_by_side(lambda _: (current_thread(), blas_threads()), range(3), bytes_each))
+        found = side_by_side(lambda _: (current_thread(), blas_threads()), range(3), bytes_each)
     assert found == [(main_thread(), threads)] * 3
 
 
 def test_an_error_reaches_the_caller_and_gives_the_threads_back(two_threads):
     with pytest.raises(ZeroDivisionError):
-        list(side_by_side(lambda piece: 1 / piece, [1, 0, 1], 1.0))
+        side_by_side(lambda piece: 1 / piece, [1, 0, 1], 1.0)
     assert blas_threads() == 2
 
 
-def test_who_stops_listening_gets_the_threads_back(two_threads):
-    results = side_by_side(abs, range(9), 1.0)
-    next(results)
-    results.close()
+def test_who_stops_halfway_through_the_splits_leaves_the_threads_alone(two_threads):
+    kernel = np.cov(np.random.default_rng(0).normal(size=(40, 60)))
+    splits = [SplitRows(np.arange(30), np.arange(30, 40))] * 4
+    predicted = PcrMapping(10).predict_splits([kernel], kernel[:, :2], splits)
+    next(predicted)  # and the rest is never asked for, nor is the iterator closed
     assert blas_threads() == 2
+    assert dict(side_by_side(lambda piece: (piece, blas_threads()), range(2), 1.0)) == {0: 1, 1: 1}
 
 
 def test_a_second_one_meanwhile_leaves_the_threads_alone(two_threads, monkeypatch):
     everywhere = threadpool_info()
     monkeypatch.setattr("itprobe.metrics.side_by_side.threadpool_info", lambda: everywhere)
-    first, second = (side_by_side(abs, range(5), 1.0) for _ in range(2))
-    assert next(first) == next(second) == 0
-    first.close()
-    assert list(second) == [1, 2, 3, 4]
+
+    def inner(piece):
+        found = side_by_side(lambda within: (within, current_thread()), range(3), 1.0)
+        assert found == [(within, current_thread()) for within in range(3)]
+        return piece, blas_threads()
+
+    assert side_by_side(inner, range(5), 1.0) == [(piece, 1) for piece in range(5)]
     assert blas_threads() == 2
 
 

@@ -141,7 +141,7 @@ def test_the_first_epoch_fits_the_ridge_head_and_takes_no_step():
     first = made(1)
     assert not steps
     with torch.no_grad():
-        torch.testing.assert_close(first.backbone(images), backbone[:4](images), rtol=0, atol=0)
+        torch.testing.assert_close(first.backbone(images), backbone[:4](images), rtol=1e-5, atol=1e-6)
     assert first.readout.linear.weight.abs().max() > 0
     made(3)
     assert len(steps) == 2 * 4
