@@ -30,7 +30,11 @@ def test_results_come_in_order_and_each_piece_has_one_thread(two_threads):
 
 
 def test_a_library_that_knows_one_thread_only_is_no_reason_to_wait(two_threads, monkeypatch):
-    others = [*threadpool_info(), {"user_api": "blas", "num_threads": 1}, {"user_api": "openmp", "num_threads": 9}]
+    others = [
+        *threadpool_info(),
+        {"user_api": "blas", "num_threads": 1},
+        {"user_api": "openmp", "num_threads": 9},
+    ]
     monkeypatch.setattr("itprobe.metrics.side_by_side.threadpool_info", lambda: others)
     meeting = Barrier(2, timeout=60)
     side_by_side(lambda _: meeting.wait(), range(2), 1.0)
